@@ -1,1 +1,3 @@
+//! The `klingd` program: parse, run, exit code.
+
 fn main() {}

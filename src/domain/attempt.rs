@@ -1,0 +1,160 @@
+//! One attempt to submit a job: one POST, one line of the ledger. After `resolve --resubmit` a job has several, and
+//! each stays open until the provider or a person has settled it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{credits::Credits, event::Event};
+
+/// The number of an attempt within its job, from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AttemptNo(pub u32);
+
+impl fmt::Display for AttemptNo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// What became of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The intent is committed; the request may be on the wire. Alone after a crash it means *unknown*.
+    Open,
+    /// A task id was received.
+    Accepted,
+    /// Refused for good, certainly not charged.
+    Refused,
+    /// Never left, or refused for now: certainly not charged.
+    Deferred,
+    /// The provider's documented `INTERNAL_ERROR`: "try again later". Not charged by their word, so it is retried; it
+    /// stays reserved in the budget until the job settles.
+    InternalError,
+    /// May have been charged.
+    Unknown,
+    /// A person found that it was not charged.
+    NotCharged,
+    /// A person gave it up; it counts as spent.
+    WrittenOff,
+}
+
+/// How an attempt counts against a budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Charge {
+    /// Held back until the outcome is known.
+    Reserved,
+    /// Paid, or counted as paid.
+    Charged,
+    /// Certainly not paid.
+    Free,
+    /// May have been paid: counts as spent until settled.
+    InDoubt,
+}
+
+impl Charge {
+    /// The word in the database, JSON and tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Charge::Reserved => "reserved",
+            Charge::Charged => "charged",
+            Charge::Free => "free",
+            Charge::InDoubt => "in_doubt",
+        }
+    }
+}
+
+impl Outcome {
+    /// Every outcome; the labels are pinned by a CHECK in the schema.
+    pub const ALL: [Outcome; 8] = [
+        Outcome::Open,
+        Outcome::Accepted,
+        Outcome::Refused,
+        Outcome::Deferred,
+        Outcome::InternalError,
+        Outcome::Unknown,
+        Outcome::NotCharged,
+        Outcome::WrittenOff,
+    ];
+
+    /// The word in the database and JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Open => "open",
+            Outcome::Accepted => "accepted",
+            Outcome::Refused => "refused",
+            Outcome::Deferred => "deferred",
+            Outcome::InternalError => "internal_error",
+            Outcome::Unknown => "unknown",
+            Outcome::NotCharged => "not_charged",
+            Outcome::WrittenOff => "written_off",
+        }
+    }
+
+    /// Reads the word back.
+    pub fn parse(word: &str) -> Option<Self> {
+        Outcome::ALL.into_iter().find(|o| o.as_str() == word)
+    }
+
+    /// How it counts.
+    pub const fn charge(self) -> Charge {
+        match self {
+            Outcome::Open | Outcome::InternalError => Charge::Reserved,
+            Outcome::Accepted | Outcome::WrittenOff => Charge::Charged,
+            Outcome::Refused | Outcome::Deferred | Outcome::NotCharged => Charge::Free,
+            Outcome::Unknown => Charge::InDoubt,
+        }
+    }
+
+    /// Whether `next` may replace this outcome. A task id is evidence and replaces everything; otherwise only what is
+    /// not settled yet can be settled.
+    pub fn may_become(self, next: Outcome) -> bool {
+        match (self, next) {
+            (_, Outcome::Accepted) => true,
+            (Outcome::Open, _) => next != Outcome::Open,
+            (Outcome::Unknown, _) => !matches!(next, Outcome::Open | Outcome::Unknown),
+            (
+                Outcome::Accepted
+                | Outcome::Refused
+                | Outcome::Deferred
+                | Outcome::InternalError
+                | Outcome::NotCharged
+                | Outcome::WrittenOff,
+                _,
+            ) => false,
+        }
+    }
+}
+
+/// What an event says about an attempt: which one, its new outcome, and what the provider charged if it said so.
+pub fn settled_by(event: &Event) -> Option<(AttemptNo, Outcome, Option<Credits>)> {
+    match event {
+        Event::SubmitStarted { attempt } => Some((*attempt, Outcome::Open, None)),
+        Event::Accepted { attempt, charged, .. } => Some((*attempt, Outcome::Accepted, *charged)),
+        Event::SubmitRefused { attempt, .. } => Some((*attempt, Outcome::Refused, None)),
+        Event::SubmitDeferred { attempt, reserved: false, .. } => Some((*attempt, Outcome::Deferred, None)),
+        Event::SubmitDeferred { attempt, reserved: true, .. } => {
+            Some((*attempt, Outcome::InternalError, None))
+        }
+        Event::SubmitUnknown { attempt, .. } | Event::Resubmitted { attempt } => {
+            Some((*attempt, Outcome::Unknown, None))
+        }
+        Event::ResolvedNotCharged { attempt } => Some((*attempt, Outcome::NotCharged, None)),
+        Event::WrittenOff { attempt } => Some((*attempt, Outcome::WrittenOff, None)),
+        Event::Enqueued
+        | Event::Edited { .. }
+        | Event::Watched { .. }
+        | Event::Succeeded { .. }
+        | Event::TaskFailed { .. }
+        | Event::FilePublished { .. }
+        | Event::LinkExpired { .. }
+        | Event::LinkRenewed
+        | Event::GaveUp { .. }
+        | Event::Cancelled
+        | Event::Followed
+        | Event::Requeued => None,
+    }
+}

@@ -1,0 +1,112 @@
+//! What can happen to a job. Each event is one history row; replaying the rows through `State::apply` gives the
+//! stored state.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    attempt::AttemptNo,
+    credits::Credits,
+    state::{Failure, TaskId, Watch},
+};
+
+/// Who says that a task belongs to a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// The provider's whole answer.
+    Provider,
+    /// An answer that was cut after the whole task id; the next status call confirms it.
+    Salvaged,
+    /// A person, by `resolve --task-id`.
+    Person,
+}
+
+/// An event. Names are the words of the history (`show --json`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "fields say what they are; the variants carry the meaning")]
+pub enum Event {
+    /// Queued for the first time: always the first row of a history.
+    Enqueued,
+    /// A person changed priority, name, tags or `not_before`.
+    Edited { what: String },
+    /// The intent: committed before the first byte of the POST leaves.
+    SubmitStarted { attempt: AttemptNo },
+    /// Not sent, or refused for now: certainly not charged (or, when `reserved`, not charged by the provider's word).
+    SubmitDeferred {
+        attempt: AttemptNo,
+        why: String,
+        #[serde(default)]
+        reserved: bool,
+    },
+    /// Refused for good: certainly not charged.
+    SubmitRefused { attempt: AttemptNo, failure: Failure },
+    /// May have been charged.
+    SubmitUnknown { attempt: AttemptNo, why: String },
+    /// A task id. Recorded from every state, whatever a person did meanwhile.
+    Accepted {
+        attempt: AttemptNo,
+        task: TaskId,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        charged: Option<Credits>,
+        source: Source,
+    },
+    /// What the status calls say of a task has changed.
+    Watched { watch: Watch },
+    /// The task succeeded with this many videos. Their URLs are in the outputs, not in the history: they are signed.
+    Succeeded {
+        outputs: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        charged: Option<Credits>,
+    },
+    /// The provider says twice that the task failed.
+    TaskFailed { failure: Failure },
+    /// One video is verified, published and durable.
+    FilePublished { output: u32 },
+    /// The link no longer gives the video; a fresh one is asked for.
+    LinkExpired { why: String },
+    /// Status gave fresh links.
+    LinkRenewed,
+    /// The links stayed dead for `download.give_up`.
+    GaveUp { failure: Failure },
+    /// A person cancelled the job.
+    Cancelled,
+    /// A person found that the attempt was not charged.
+    ResolvedNotCharged { attempt: AttemptNo },
+    /// A person gave the attempt up; it counts as spent.
+    WrittenOff { attempt: AttemptNo },
+    /// A person pays again although the attempt stays in doubt.
+    Resubmitted { attempt: AttemptNo },
+    /// `retry` of a paid task: it is asked and fetched again, for free.
+    Followed,
+    /// `retry` as a new render: back to the queue.
+    Requeued,
+}
+
+impl Event {
+    /// The word of the history.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Event::Enqueued => "enqueued",
+            Event::Edited { .. } => "edited",
+            Event::SubmitStarted { .. } => "submit_started",
+            Event::SubmitDeferred { .. } => "submit_deferred",
+            Event::SubmitRefused { .. } => "submit_refused",
+            Event::SubmitUnknown { .. } => "submit_unknown",
+            Event::Accepted { .. } => "accepted",
+            Event::Watched { .. } => "watched",
+            Event::Succeeded { .. } => "succeeded",
+            Event::TaskFailed { .. } => "task_failed",
+            Event::FilePublished { .. } => "file_published",
+            Event::LinkExpired { .. } => "link_expired",
+            Event::LinkRenewed => "link_renewed",
+            Event::GaveUp { .. } => "gave_up",
+            Event::Cancelled => "cancelled",
+            Event::ResolvedNotCharged { .. } => "resolved_not_charged",
+            Event::WrittenOff { .. } => "written_off",
+            Event::Resubmitted { .. } => "resubmitted",
+            Event::Followed => "followed",
+            Event::Requeued => "requeued",
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What follows from a try to fetch one video (the table is in provider.md). Nothing here can lead to a new submit.
+
+use std::time::Duration;
+
+use super::super::{
+    event::Event,
+    retry::{Backoff, Dice},
+    state::{Charged, Failure},
+    time::Timestamp,
+};
+
+/// The part of the configuration that downloads obey.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DownloadPolicy {
+    /// The first wait after a failed try.
+    pub retry_base: Duration,
+    /// Links that stay dead for so long are given up.
+    pub give_up: Duration,
+}
+
+/// Longest wait between two tries: links elsewhere live for an hour at the least, so several tries fall into it.
+const RETRY_MAX: Duration = Duration::from_secs(600);
+/// Bodies that were no video before a fresh link is asked for: once may be a passing error page.
+const WRONG_BODIES: u32 = 2;
+
+/// Why a video did not arrive this time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FetchTrouble {
+    /// Cut, reset, stalled, 429, 5xx: the link may still be good.
+    Interrupted,
+    /// 403, 404, 410, or an address that must not be fetched: ask for a fresh link.
+    LinkDead,
+    /// Whole by its length, but not a whole video.
+    WrongBody,
+    /// Our own disk: the link is not to blame.
+    Disk,
+    /// The daemon stops; nothing is wrong.
+    Stopped,
+}
+
+/// What the plan needs to know besides the trouble.
+#[derive(Clone, Copy, Debug)]
+pub struct FetchFacts {
+    /// Tries that failed in a row, this one included.
+    pub failures: u32,
+    /// When the first of them failed.
+    pub failing_since: Timestamp,
+    /// The policy.
+    pub policy: DownloadPolicy,
+}
+
+/// What to write.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FetchPlan {
+    /// What happened, or `None` when only the next try moves.
+    pub event: Option<Event>,
+    /// The next try, or the status call for a fresh link.
+    pub due_at: Timestamp,
+    /// Whether what was fetched so far is worthless.
+    pub from_zero: bool,
+}
+
+/// The plan after a try that brought no file.
+pub fn failed(trouble: FetchTrouble, why: &str, facts: &FetchFacts, now: Timestamp, dice: Dice) -> FetchPlan {
+    let wait = Backoff { base: facts.policy.retry_base, max: RETRY_MAX }.delay(facts.failures, dice);
+    let later = FetchPlan { event: None, due_at: now + wait, from_zero: false };
+    let fresh_link = || Some(Event::LinkExpired { why: why.to_owned() });
+    let lost = || {
+        let hours = facts.policy.give_up.as_secs() / 3600;
+        Some(Event::GaveUp {
+            failure: Failure {
+                code: Failure::LOST.to_owned(),
+                message: format!("the video is paid, but its links stayed dead for {hours} h; last: {why}"),
+                charged: Charged::Yes,
+            },
+        })
+    };
+    let given_up = now.since(facts.failing_since) >= facts.policy.give_up;
+    match trouble {
+        FetchTrouble::Stopped => FetchPlan { due_at: now, ..later },
+        // A full disk says nothing about the link: the clock of `give_up` stands still.
+        FetchTrouble::Disk => later,
+        FetchTrouble::Interrupted | FetchTrouble::LinkDead | FetchTrouble::WrongBody if given_up => {
+            FetchPlan { event: lost(), due_at: now, from_zero: false }
+        }
+        FetchTrouble::Interrupted => later,
+        FetchTrouble::LinkDead => FetchPlan { event: fresh_link(), ..later },
+        FetchTrouble::WrongBody if facts.failures >= WRONG_BODIES => {
+            FetchPlan { event: fresh_link(), from_zero: true, ..later }
+        }
+        FetchTrouble::WrongBody => FetchPlan { from_zero: true, ..later },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const T0: Timestamp = Timestamp::from_millis(1_000_000_000_000);
+
+    fn plan(trouble: FetchTrouble, failures: u32, hours: u64) -> FetchPlan {
+        let policy =
+            DownloadPolicy { retry_base: Duration::from_secs(5), give_up: Duration::from_secs(24 * 3600) };
+        let facts = FetchFacts { failures, failing_since: T0, policy };
+        failed(trouble, "404", &facts, T0 + Duration::from_secs(hours * 3600), Dice::new(0.5))
+    }
+
+    #[test]
+    fn a_dead_link_is_renewed_and_given_up_only_after_a_day() {
+        assert!(matches!(plan(FetchTrouble::LinkDead, 1, 0).event, Some(Event::LinkExpired { .. })));
+        assert!(matches!(plan(FetchTrouble::LinkDead, 90, 23).event, Some(Event::LinkExpired { .. })));
+        assert!(matches!(plan(FetchTrouble::LinkDead, 100, 24).event, Some(Event::GaveUp { .. })));
+        assert_eq!(
+            plan(FetchTrouble::Disk, 100, 240).event,
+            None,
+            "our own disk is never the provider's fault"
+        );
+    }
+
+    #[test]
+    fn a_wrong_body_starts_over_then_asks_for_a_fresh_link() {
+        assert_eq!(
+            (plan(FetchTrouble::WrongBody, 1, 0).event, plan(FetchTrouble::WrongBody, 1, 0).from_zero),
+            (None, true)
+        );
+        assert!(matches!(plan(FetchTrouble::WrongBody, 2, 0).event, Some(Event::LinkExpired { .. })));
+    }
+}

@@ -1,0 +1,6 @@
+//! What to do about what was seen: observation → plan, as data with nothing left to choose.
+
+pub mod download;
+pub mod poll;
+pub mod recover;
+pub mod submit;

@@ -1,0 +1,346 @@
+//! What follows from a status call (the table is in provider.md), and when the next one is due.
+
+use std::time::Duration;
+
+use super::super::{
+    credits::Credits,
+    event::Event,
+    hold::HoldName,
+    retry::Dice,
+    state::{Charged, Failure, Link, State, Watch},
+    time::Timestamp,
+};
+
+/// SUCCESS without a URL: so long it may just be late, then a person is needed (provider.md).
+const NO_URL_PATIENCE: Duration = Duration::from_secs(600);
+/// A task that status does not know: so long it may not be visible yet, then a person is needed (provider.md).
+const NOT_FOUND_PATIENCE: Duration = Duration::from_secs(24 * 3600);
+/// How often a task that waits for a person is still looked at.
+const HELD_EVERY: Duration = Duration::from_secs(3600);
+/// The next look comes after this share of the task's age: a late task is noticed about this much later, and a task
+/// that takes hours is not asked every ten seconds.
+const SHARE_OF_AGE: f64 = 0.1;
+/// Spread of the next look, so that tasks made together are not asked together.
+const JITTER: f64 = 0.1;
+/// Videos one task may bring. The page shows one; more than this is not a list of videos.
+pub const MAX_OUTPUTS: usize = 16;
+
+/// The part of the configuration that polling obeys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PollPolicy {
+    /// The first look after the submit.
+    pub first: Duration,
+    /// The shortest time between two looks.
+    pub every: Duration,
+    /// The longest, while the task is not held.
+    pub slowest: Duration,
+    /// The second look at a FAILED.
+    pub confirm_failed: Duration,
+}
+
+/// What a status call showed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PollAnswer {
+    /// Under way; also every word that klingd does not know.
+    Running {
+        /// The provider's word.
+        word: String,
+    },
+    /// Finished; `urls` may be empty.
+    Succeeded {
+        /// The videos.
+        urls: Vec<String>,
+        /// What it says it charged.
+        charged: Option<Credits>,
+    },
+    /// The provider says that it failed.
+    Failed {
+        /// Its words.
+        message: String,
+        /// What it says it charged.
+        charged: Option<Credits>,
+    },
+    /// 404 or 422.
+    NotFound,
+    /// 401 or 403.
+    KeyRefused {
+        /// The provider's words.
+        message: String,
+    },
+    /// 429.
+    RateLimited {
+        /// The provider's wish.
+        retry_after: Option<Duration>,
+    },
+    /// Anything else: transport, 5xx, HTML, another task's id. It says nothing about the task.
+    Unclear {
+        /// What was seen.
+        why: String,
+    },
+}
+
+/// What the plan needs to know besides the answer.
+#[derive(Clone, Copy, Debug)]
+pub struct PollFacts {
+    /// When the task was made.
+    pub submitted_at: Timestamp,
+    /// Whether the task was made with the key in use.
+    pub same_key: bool,
+    /// The policy.
+    pub policy: PollPolicy,
+}
+
+/// What to write.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PollPlan {
+    /// What happened, or `None` when only the next look moves.
+    pub event: Option<Event>,
+    /// The videos that the event brings.
+    pub urls: Vec<String>,
+    /// The next look, or the download's start.
+    pub due_at: Timestamp,
+    /// No status call at all before this time.
+    pub quiet_until: Option<Timestamp>,
+    /// A hold on all submits.
+    pub hold: Option<(HoldName, String)>,
+}
+
+/// The plan for what a status call showed of a job in `state`.
+pub fn seen(state: &State, answer: &PollAnswer, facts: &PollFacts, now: Timestamp, dice: Dice) -> PollPlan {
+    let later = next_look(facts, now, dice);
+    let stay = PollPlan { event: None, urls: Vec::new(), due_at: later, quiet_until: None, hold: None };
+    match (answer, state) {
+        (PollAnswer::Unclear { .. }, _) => stay,
+        (PollAnswer::RateLimited { retry_after }, _) => {
+            let quiet = retry_after.unwrap_or(facts.policy.slowest / 2).min(Duration::from_secs(3600));
+            PollPlan { due_at: later.max(now + quiet), quiet_until: Some(now + quiet), ..stay }
+        }
+        (PollAnswer::Succeeded { urls, .. }, State::Downloading { .. }) if !urls.is_empty() => {
+            PollPlan { event: Some(Event::LinkRenewed), urls: bounded(urls), due_at: now, ..stay }
+        }
+        // Once SUCCESS, always SUCCESS: whatever a stale cache says, the paid video is asked for again later.
+        (_, State::Downloading { link: Link::Fresh | Link::Wanted, .. }) => stay,
+        (answer, State::Generating { watch, .. }) => generating(watch, answer, facts, now, stay),
+        // A person moved the job while the call was under way; the store's fence would refuse an event anyway.
+        (_, _) => stay,
+    }
+}
+
+fn generating(
+    watch: &Watch,
+    answer: &PollAnswer,
+    facts: &PollFacts,
+    now: Timestamp,
+    stay: PollPlan,
+) -> PollPlan {
+    let policy = &facts.policy;
+    let becomes = |watch: Watch, due_at: Timestamp| PollPlan {
+        event: Some(Event::Watched { watch }),
+        due_at,
+        ..stay.clone()
+    };
+    match answer {
+        PollAnswer::Succeeded { urls, charged } if !urls.is_empty() => {
+            let urls = bounded(urls);
+            let outputs = u32::try_from(urls.len()).unwrap_or(1);
+            PollPlan {
+                event: Some(Event::Succeeded { outputs, charged: *charged }),
+                urls,
+                due_at: now,
+                ..stay
+            }
+        }
+        PollAnswer::Succeeded { .. } => match watch {
+            Watch::NoUrl { held: true, .. } => PollPlan { due_at: now + HELD_EVERY, ..stay },
+            Watch::NoUrl { since, held: false } if now.since(*since) >= NO_URL_PATIENCE => {
+                becomes(Watch::NoUrl { since: *since, held: true }, now + HELD_EVERY)
+            }
+            Watch::NoUrl { held: false, .. } => PollPlan { due_at: now + policy.every, ..stay },
+            Watch::Running | Watch::Failing { .. } | Watch::NotFound { .. } | Watch::OtherKey { .. } => {
+                becomes(Watch::NoUrl { since: now, held: false }, now + policy.every)
+            }
+        },
+        PollAnswer::Failed { message, charged } => match watch {
+            Watch::Failing { since, .. } if now.since(*since) >= policy.confirm_failed => {
+                let charged = match charged {
+                    Some(Credits::ZERO) => Charged::No,
+                    Some(_) | None => Charged::Unknown,
+                };
+                let failure =
+                    Failure { code: Failure::TASK_FAILED.to_owned(), message: message.clone(), charged };
+                PollPlan { event: Some(Event::TaskFailed { failure }), due_at: now, ..stay }
+            }
+            Watch::Failing { since, .. } => PollPlan { due_at: *since + policy.confirm_failed, ..stay },
+            Watch::Running | Watch::NoUrl { .. } | Watch::NotFound { .. } | Watch::OtherKey { .. } => {
+                becomes(Watch::Failing { since: now, message: message.clone() }, now + policy.confirm_failed)
+            }
+        },
+        PollAnswer::NotFound => match watch {
+            Watch::NotFound { held: true, .. } => PollPlan { due_at: now + HELD_EVERY, ..stay },
+            Watch::NotFound { since, held: false } if now.since(*since) >= NOT_FOUND_PATIENCE => {
+                becomes(Watch::NotFound { since: *since, held: true }, now + HELD_EVERY)
+            }
+            Watch::NotFound { held: false, .. } => stay,
+            // A task that was known and is not any more: SUCCESS seen once is never unseen.
+            Watch::NoUrl { .. } => stay,
+            Watch::Running | Watch::Failing { .. } | Watch::OtherKey { .. } => {
+                becomes(Watch::NotFound { since: now, held: false }, stay.due_at)
+            }
+        },
+        PollAnswer::KeyRefused { message } if facts.same_key => {
+            let due_at = now + policy.slowest;
+            PollPlan {
+                hold: Some((HoldName::Key, message.clone())),
+                due_at,
+                quiet_until: Some(due_at),
+                ..stay
+            }
+        }
+        PollAnswer::KeyRefused { .. } => match watch {
+            Watch::OtherKey { .. } => PollPlan { due_at: now + HELD_EVERY, ..stay },
+            Watch::Running | Watch::Failing { .. } | Watch::NoUrl { .. } | Watch::NotFound { .. } => {
+                becomes(Watch::OtherKey { since: now }, now + HELD_EVERY)
+            }
+        },
+        PollAnswer::Running { .. } => match watch {
+            Watch::Running => stay,
+            // SUCCESS is sticky even before its URL came.
+            Watch::NoUrl { .. } => stay,
+            Watch::Failing { .. } | Watch::NotFound { .. } | Watch::OtherKey { .. } => {
+                becomes(Watch::Running, stay.due_at)
+            }
+        },
+        PollAnswer::RateLimited { .. } | PollAnswer::Unclear { .. } => stay,
+    }
+}
+
+/// When to look again at a task that shows nothing new.
+pub fn next_look(facts: &PollFacts, now: Timestamp, dice: Dice) -> Timestamp {
+    let policy = &facts.policy;
+    let first = facts.submitted_at + policy.first;
+    if now < first && first.since(now) <= policy.first {
+        return first;
+    }
+    let age = now.since(facts.submitted_at);
+    let wait = age.mul_f64(SHARE_OF_AGE).clamp(policy.every, policy.slowest.max(policy.every));
+    now + dice.around(wait, JITTER)
+}
+
+fn bounded(urls: &[String]) -> Vec<String> {
+    urls.iter().take(MAX_OUTPUTS).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::state::TaskId;
+
+    const T0: Timestamp = Timestamp::from_millis(1_000_000_000_000);
+
+    fn facts() -> PollFacts {
+        let policy = PollPolicy {
+            first: Duration::from_secs(40),
+            every: Duration::from_secs(10),
+            slowest: Duration::from_secs(300),
+            confirm_failed: Duration::from_secs(30),
+        };
+        PollFacts { submitted_at: T0, same_key: true, policy }
+    }
+
+    /// Looks at a job again and again with the same answer; returns the state and how long it took to settle.
+    fn look(mut state: State, answer: &PollAnswer, facts: &PollFacts, until: Duration) -> State {
+        let mut now = T0 + Duration::from_secs(60);
+        while now.since(T0) < until {
+            let plan = seen(&state, answer, facts, now, Dice::new(0.5));
+            if let Some(event) = &plan.event {
+                state = state.apply(event).unwrap();
+            }
+            assert!(
+                plan.due_at > now || state.lane() != Some(super::super::super::state::Lane::Poll),
+                "no busy loop"
+            );
+            if state.lane() != Some(super::super::super::state::Lane::Poll) {
+                break;
+            }
+            now = plan.due_at;
+        }
+        state
+    }
+
+    fn running() -> State {
+        State::Generating { task: TaskId::parse("n75abc").unwrap(), watch: Watch::Running }
+    }
+
+    #[test]
+    fn failed_needs_a_second_look() {
+        let failed = PollAnswer::Failed { message: "content policy".into(), charged: None };
+        let once = seen(&running(), &failed, &facts(), T0, Dice::new(0.5));
+        assert_eq!(once.due_at, T0 + Duration::from_secs(30));
+        assert!(matches!(once.event, Some(Event::Watched { watch: Watch::Failing { .. } })));
+        let state = look(running(), &failed, &facts(), Duration::from_secs(600));
+        let State::Failed { failure, task: Some(_) } = state else { panic!("{state:?}") };
+        assert_eq!((failure.code.as_str(), failure.message.as_str()), ("TASK_FAILED", "content policy"));
+    }
+
+    #[test]
+    fn a_failure_that_goes_away_was_none() {
+        let failing = State::Generating {
+            task: TaskId::parse("n75abc").unwrap(),
+            watch: Watch::Failing { since: T0, message: "x".into() },
+        };
+        let plan = seen(
+            &failing,
+            &PollAnswer::Running { word: "IN_PROGRESS".into() },
+            &facts(),
+            T0 + Duration::from_secs(60),
+            Dice::new(0.5),
+        );
+        assert_eq!(plan.event, Some(Event::Watched { watch: Watch::Running }));
+    }
+
+    #[test]
+    fn no_clock_turns_a_paid_task_into_a_failed_one() {
+        let year = Duration::from_secs(365 * 24 * 3600);
+        for answer in [
+            PollAnswer::Running { word: "IN_PROGRESS".into() },
+            PollAnswer::NotFound,
+            PollAnswer::KeyRefused { message: "no".into() },
+            PollAnswer::RateLimited { retry_after: None },
+            PollAnswer::Unclear { why: "502".into() },
+            PollAnswer::Succeeded { urls: vec![], charged: None },
+        ] {
+            for same_key in [true, false] {
+                let state = look(running(), &answer, &PollFacts { same_key, ..facts() }, year);
+                assert!(matches!(state, State::Generating { .. }), "{answer:?}: {state:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_stays_odd_is_held_for_a_person() {
+        let after = |answer: &PollAnswer, s: u64| {
+            look(running(), answer, &facts(), Duration::from_secs(s)).needs_person().map(|r| r.as_str())
+        };
+        let no_url = PollAnswer::Succeeded { urls: vec![], charged: None };
+        assert_eq!(after(&no_url, 300), None);
+        assert_eq!(after(&no_url, 1200), Some("no_url"));
+        assert_eq!(after(&PollAnswer::NotFound, 3600), None);
+        assert_eq!(after(&PollAnswer::NotFound, 100_000), Some("unknown_task"));
+    }
+
+    #[test]
+    fn success_is_sticky() {
+        let downloading = State::Downloading {
+            task: TaskId::parse("n75abc").unwrap(),
+            missing: [0].into(),
+            link: Link::Wanted,
+        };
+        for answer in [
+            PollAnswer::Running { word: "IN_PROGRESS".into() },
+            PollAnswer::Failed { message: "x".into(), charged: None },
+            PollAnswer::NotFound,
+        ] {
+            assert_eq!(seen(&downloading, &answer, &facts(), T0, Dice::new(0.5)).event, None, "{answer:?}");
+        }
+    }
+}

@@ -1,0 +1,471 @@
+//! The state machine. [`State::apply`] is the one law: total over (state, event), used by the store, by recovery and
+//! by the replay of a history.
+//!
+//! What is absent: no way from `in_doubt` to anywhere without a person or the provider's own evidence; no way from
+//! a paid state (`generating`, `downloading`, `done`) back to `queued`.
+
+use std::{collections::BTreeSet, fmt};
+
+use serde::{Deserialize, Serialize};
+
+use super::{attempt::AttemptNo, event::Event, job::Reason, time::Timestamp};
+
+/// The provider's id of a task (`n75…`, `n71…`), kept as it came.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TaskId(String);
+
+impl TaskId {
+    /// Longest id that is believed to be one; the page's have 15 characters.
+    pub const MAX_CHARS: usize = 200;
+
+    /// An id that can be one: not empty, visible ASCII without quotes or blanks, not longer than
+    /// [`TaskId::MAX_CHARS`].
+    pub fn parse(text: &str) -> Option<Self> {
+        let plausible = !text.is_empty()
+            && text.len() <= Self::MAX_CHARS
+            && text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\' | b'<' | b'>'));
+        plausible.then(|| Self(text.to_owned()))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// Whether a failed job's credits are gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "each variant is its word")]
+pub enum Charged {
+    No,
+    Yes,
+    Unknown,
+}
+
+/// Why a job failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// A word for scripts: the provider's code, or klingd's own ([`Failure::LOST`] …).
+    pub code: String,
+    /// A sentence for people; the provider's words verbatim where it gave some.
+    pub message: String,
+    /// Whether it was charged.
+    pub charged: Charged,
+}
+
+impl Failure {
+    /// A paid task whose links stayed dead for `download.give_up`.
+    pub const LOST: &'static str = "LOST";
+    /// The provider says that the task failed.
+    pub const TASK_FAILED: &'static str = "TASK_FAILED";
+    /// A person wrote the attempt off.
+    pub const WRITTEN_OFF: &'static str = "WRITTEN_OFF";
+}
+
+/// What the status calls say of a task that is under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "watch", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "fields say what they are; the variants carry the meaning")]
+pub enum Watch {
+    /// Nothing unusual.
+    Running,
+    /// The provider said FAILED once; a second look decides.
+    Failing { since: Timestamp, message: String },
+    /// SUCCESS without a URL. `held` after ten minutes: a person is needed, it is paid.
+    NoUrl { since: Timestamp, held: bool },
+    /// Status does not know the task. `held` after a day: a person may bring the right id.
+    NotFound { since: Timestamp, held: bool },
+    /// Status refuses the key, but the task was made with an older one: this task alone waits for a person.
+    OtherKey { since: Timestamp },
+}
+
+/// Whether the links of a finished task can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Link {
+    /// As status gave them.
+    Fresh,
+    /// Dead: status is asked for new ones.
+    Wanted,
+}
+
+/// Where a job is in its life, with what it has there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "fields say what they are; the variants carry the meaning")]
+pub enum State {
+    /// Waits for its turn. Leaves by: submit, cancel.
+    Queued,
+    /// The POST may be on the wire. `cancel` is a person's wish, kept until the outcome is known; `accepted` is a task
+    /// of an earlier attempt that turned up meanwhile. Leaves by: the outcome of this attempt.
+    Submitting {
+        attempt: AttemptNo,
+        #[serde(default)]
+        cancel: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        accepted: Option<TaskId>,
+    },
+    /// The POST may have been charged and nobody knows. Leaves by: the provider's evidence, a person.
+    InDoubt { attempt: AttemptNo },
+    /// Paid: the provider works on it. Leaves by: SUCCESS, FAILED twice, cancel.
+    Generating { task: TaskId, watch: Watch },
+    /// Paid and finished: `missing` videos are still to be fetched. Leaves by: the last file, giving up, cancel.
+    Downloading { task: TaskId, missing: BTreeSet<u32>, link: Link },
+    /// All videos are on disk.
+    Done { task: TaskId },
+    /// Ended without its video. With a task, `retry` asks it again for free.
+    Failed {
+        failure: Failure,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        task: Option<TaskId>,
+    },
+    /// A person ended it. With a task it was paid; `retry` follows it again for free.
+    Cancelled {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        task: Option<TaskId>,
+    },
+}
+
+/// A state's bare name: what the database pins, JSON shows and filters take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "each variant is its word")]
+pub enum Label {
+    Queued,
+    Submitting,
+    InDoubt,
+    Generating,
+    Downloading,
+    Done,
+    Failed,
+    Cancelled,
+}
+
+impl Label {
+    /// All of them, in the order of a job's life.
+    pub const ALL: [Label; 8] = [
+        Label::Queued,
+        Label::Submitting,
+        Label::InDoubt,
+        Label::Generating,
+        Label::Downloading,
+        Label::Done,
+        Label::Failed,
+        Label::Cancelled,
+    ];
+
+    /// The word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Label::Queued => "queued",
+            Label::Submitting => "submitting",
+            Label::InDoubt => "in_doubt",
+            Label::Generating => "generating",
+            Label::Downloading => "downloading",
+            Label::Done => "done",
+            Label::Failed => "failed",
+            Label::Cancelled => "cancelled",
+        }
+    }
+
+    /// Reads the word back.
+    pub fn parse(word: &str) -> Option<Self> {
+        Label::ALL.into_iter().find(|l| l.as_str() == word)
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Which worker moves a job next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "each variant is its word")]
+pub enum Lane {
+    Submit,
+    Poll,
+    Download,
+}
+
+impl Lane {
+    /// The word in the database.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Lane::Submit => "submit",
+            Lane::Poll => "poll",
+            Lane::Download => "download",
+        }
+    }
+}
+
+/// An event that this state does not allow: a bug, or a person's command that came too late.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a job that is {state} can't be {event}")]
+pub struct Illegal {
+    /// The state's name.
+    pub state: Label,
+    /// The event's name.
+    pub event: &'static str,
+}
+
+impl State {
+    /// The bare name.
+    pub const fn label(&self) -> Label {
+        match self {
+            State::Queued => Label::Queued,
+            State::Submitting { .. } => Label::Submitting,
+            State::InDoubt { .. } => Label::InDoubt,
+            State::Generating { .. } => Label::Generating,
+            State::Downloading { .. } => Label::Downloading,
+            State::Done { .. } => Label::Done,
+            State::Failed { .. } => Label::Failed,
+            State::Cancelled { .. } => Label::Cancelled,
+        }
+    }
+
+    /// The task it follows or followed.
+    pub const fn task(&self) -> Option<&TaskId> {
+        match self {
+            State::Queued | State::InDoubt { .. } => None,
+            State::Submitting { accepted: task, .. }
+            | State::Failed { task, .. }
+            | State::Cancelled { task } => task.as_ref(),
+            State::Generating { task, .. } | State::Downloading { task, .. } | State::Done { task } => {
+                Some(task)
+            }
+        }
+    }
+
+    /// Which worker moves it next; `None` at rest, in doubt, or while its POST is on the wire.
+    pub const fn lane(&self) -> Option<Lane> {
+        match self {
+            State::Queued => Some(Lane::Submit),
+            State::Generating { .. } | State::Downloading { link: Link::Wanted, .. } => Some(Lane::Poll),
+            State::Downloading { link: Link::Fresh, .. } => Some(Lane::Download),
+            State::Submitting { .. }
+            | State::InDoubt { .. }
+            | State::Done { .. }
+            | State::Failed { .. }
+            | State::Cancelled { .. } => None,
+        }
+    }
+
+    /// Why it needs a person, if it does.
+    pub fn needs_person(&self) -> Option<Reason> {
+        match self {
+            State::InDoubt { .. } => Some(Reason::InDoubt),
+            State::Generating { watch: Watch::NoUrl { held: true, .. }, .. } => Some(Reason::NoUrl),
+            State::Generating { watch: Watch::NotFound { held: true, .. }, .. } => Some(Reason::UnknownTask),
+            State::Generating { watch: Watch::OtherKey { .. }, .. } => Some(Reason::Key),
+            State::Failed { failure, .. } if failure.code == Failure::LOST => Some(Reason::Lost),
+            State::Generating { watch: Watch::Running | Watch::Failing { .. }, .. }
+            | State::Generating { watch: Watch::NoUrl { .. } | Watch::NotFound { .. }, .. }
+            | State::Queued
+            | State::Submitting { .. }
+            | State::Downloading { .. }
+            | State::Done { .. }
+            | State::Failed { .. }
+            | State::Cancelled { .. } => None,
+        }
+    }
+
+    /// Done, failed or cancelled: nothing happens any more without a person.
+    pub const fn has_ended(&self) -> bool {
+        matches!(self, State::Done { .. } | State::Failed { .. } | State::Cancelled { .. })
+    }
+
+    /// Ended, or in need of a person.
+    pub fn at_rest(&self) -> bool {
+        self.has_ended() || self.needs_person().is_some()
+    }
+
+    /// Whether it holds one of the provider's parallel slots (or may).
+    pub const fn in_flight(&self) -> bool {
+        matches!(self, State::Submitting { .. } | State::Generating { .. })
+    }
+
+    /// The state after `event`: the whole table of a job's life.
+    pub fn apply(self, event: &Event) -> Result<State, Illegal> {
+        match event {
+            Event::SubmitStarted { .. }
+            | Event::SubmitDeferred { .. }
+            | Event::SubmitRefused { .. }
+            | Event::SubmitUnknown { .. }
+            | Event::Accepted { .. } => self.apply_submit(event),
+            Event::Watched { .. }
+            | Event::Succeeded { .. }
+            | Event::TaskFailed { .. }
+            | Event::FilePublished { .. }
+            | Event::LinkExpired { .. }
+            | Event::LinkRenewed
+            | Event::GaveUp { .. } => self.apply_task(event),
+            Event::Enqueued
+            | Event::Edited { .. }
+            | Event::Cancelled
+            | Event::ResolvedNotCharged { .. }
+            | Event::WrittenOff { .. }
+            | Event::Resubmitted { .. }
+            | Event::Followed
+            | Event::Requeued => self.apply_person(event),
+        }
+    }
+
+    /// The submitter's events. The outcome of an attempt is legal in every state (what the provider said is never
+    /// refused by our own bookkeeping); it moves the job only when the job waits for this very attempt.
+    fn apply_submit(self, event: &Event) -> Result<State, Illegal> {
+        let waits_for = |n: &AttemptNo| match &self {
+            State::Submitting { attempt, .. } | State::InDoubt { attempt } => attempt == n,
+            State::Queued
+            | State::Generating { .. }
+            | State::Downloading { .. }
+            | State::Done { .. }
+            | State::Failed { .. }
+            | State::Cancelled { .. } => false,
+        };
+        match event {
+            Event::SubmitStarted { attempt } => match self {
+                State::Queued => Ok(State::Submitting { attempt: *attempt, cancel: false, accepted: None }),
+                other => other.illegal(event),
+            },
+            Event::Accepted { attempt, task, .. } => Ok(self.accept(*attempt, task.clone())),
+            Event::SubmitDeferred { attempt, .. } if waits_for(attempt) => {
+                Ok(self.leave_submit(State::Queued))
+            }
+            Event::SubmitRefused { attempt, failure } if waits_for(attempt) => {
+                let failed = State::Failed { failure: failure.clone(), task: None };
+                Ok(self.leave_submit(failed))
+            }
+            Event::SubmitUnknown { attempt, .. } if waits_for(attempt) => {
+                let in_doubt = State::InDoubt { attempt: *attempt };
+                // Doubt outlives a wish to cancel: what may be paid is not dropped silently.
+                Ok(match self.task() {
+                    Some(task) => State::follow(task.clone()),
+                    None => in_doubt,
+                })
+            }
+            _ => Ok(self),
+        }
+    }
+
+    /// Where a job goes when its attempt ended uncharged: after an earlier attempt's task if one turned up, out of the
+    /// way if a person cancelled it, else to `otherwise`.
+    fn leave_submit(self, otherwise: State) -> State {
+        match self {
+            State::Submitting { accepted: task @ Some(_), cancel: true, .. } => State::Cancelled { task },
+            State::Submitting { accepted: Some(task), cancel: false, .. } => State::follow(task),
+            State::Submitting { accepted: None, cancel: true, .. } if matches!(otherwise, State::Queued) => {
+                State::Cancelled { task: None }
+            }
+            _ => otherwise,
+        }
+    }
+
+    fn follow(task: TaskId) -> State {
+        State::Generating { task, watch: Watch::Running }
+    }
+
+    /// A task id arrived: recorded whatever happened meanwhile.
+    fn accept(self, n: AttemptNo, task: TaskId) -> State {
+        match self {
+            // Another attempt is on the wire: its outcome comes first, this task is not forgotten.
+            State::Submitting { attempt, cancel, accepted } if attempt != n => {
+                State::Submitting { attempt, cancel, accepted: accepted.or(Some(task)) }
+            }
+            State::Submitting { cancel: true, .. } => State::Cancelled { task: Some(task) },
+            State::Queued | State::Submitting { .. } | State::InDoubt { .. } | State::Failed { .. } => {
+                State::follow(task)
+            }
+            // `resolve --task-id` on a task that status does not know replaces the id.
+            State::Generating {
+                watch: Watch::NotFound { held: true, .. } | Watch::OtherKey { .. }, ..
+            } => State::follow(task),
+            State::Generating { .. } | State::Downloading { .. } | State::Done { .. } => self,
+            State::Cancelled { task: earlier } => State::Cancelled { task: earlier.or(Some(task)) },
+        }
+    }
+
+    /// The poller's and the downloader's events.
+    fn apply_task(self, event: &Event) -> Result<State, Illegal> {
+        match (self, event) {
+            (State::Generating { task, .. }, Event::Watched { watch }) => {
+                Ok(State::Generating { task, watch: watch.clone() })
+            }
+            (State::Generating { task, .. }, Event::Succeeded { outputs, .. }) if *outputs > 0 => {
+                Ok(State::Downloading { task, missing: (0..*outputs).collect(), link: Link::Fresh })
+            }
+            (State::Generating { task, .. }, Event::TaskFailed { failure }) => {
+                Ok(State::Failed { failure: failure.clone(), task: Some(task) })
+            }
+            (State::Downloading { task, mut missing, link }, Event::FilePublished { output }) => {
+                missing.remove(output);
+                Ok(if missing.is_empty() {
+                    State::Done { task }
+                } else {
+                    State::Downloading { task, missing, link }
+                })
+            }
+            (State::Downloading { task, missing, .. }, Event::LinkExpired { .. }) => {
+                Ok(State::Downloading { task, missing, link: Link::Wanted })
+            }
+            (State::Downloading { task, missing, .. }, Event::LinkRenewed) => {
+                Ok(State::Downloading { task, missing, link: Link::Fresh })
+            }
+            (State::Downloading { task, .. }, Event::GaveUp { failure }) => {
+                Ok(State::Failed { failure: failure.clone(), task: Some(task) })
+            }
+            (state, event) => state.illegal(event),
+        }
+    }
+
+    /// What a person does.
+    fn apply_person(self, event: &Event) -> Result<State, Illegal> {
+        match (self, event) {
+            (state @ (State::Queued | State::Submitting { .. }), Event::Edited { .. }) => Ok(state),
+            (State::Queued, Event::Cancelled) => Ok(State::Cancelled { task: None }),
+            (State::Submitting { attempt, accepted, .. }, Event::Cancelled) => {
+                Ok(State::Submitting { attempt, cancel: true, accepted })
+            }
+            (State::Generating { task, .. } | State::Downloading { task, .. }, Event::Cancelled) => {
+                Ok(State::Cancelled { task: Some(task) })
+            }
+            (
+                State::InDoubt { attempt },
+                Event::ResolvedNotCharged { attempt: n } | Event::Resubmitted { attempt: n },
+            ) if attempt == *n => Ok(State::Queued),
+            (State::InDoubt { attempt }, Event::WrittenOff { attempt: n }) if attempt == *n => {
+                let failure = Failure {
+                    code: Failure::WRITTEN_OFF.to_owned(),
+                    message: format!("attempt {n} was written off; it counts as spent"),
+                    charged: Charged::Unknown,
+                };
+                Ok(State::Failed { failure, task: None })
+            }
+            // An older attempt, still in doubt after `--resubmit`, is settled without moving the job.
+            (state, Event::ResolvedNotCharged { .. } | Event::WrittenOff { .. }) => Ok(state),
+            (
+                State::Failed { task: Some(task), .. } | State::Cancelled { task: Some(task) },
+                Event::Followed,
+            ) => Ok(State::follow(task)),
+            (State::Failed { .. } | State::Cancelled { .. }, Event::Requeued) => Ok(State::Queued),
+            (state, event) => state.illegal(event),
+        }
+    }
+
+    fn illegal(self, event: &Event) -> Result<State, Illegal> {
+        Err(Illegal { state: self.label(), event: event.name() })
+    }
+}
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;
