@@ -1,1 +1,88 @@
-//! store
+//! The database: the only place with sqlx and SQL. Signatures speak in domain types only.
+//!
+//! | file | the durable operation |
+//! |---|---|
+//! | [`open`] | open, pragmas, version checks, migrations, the stamp of the world |
+//! | [`writer`] | one writer that commits many waiting operations in one transaction |
+//! | [`step`] | the one write path: an event moves a job, with its history row |
+//! | [`enqueue`] | new jobs, not twice by accident |
+//! | [`submit`] | intents through the gate, and the outcomes of attempts |
+//! | [`poll`] | due status calls and what they showed |
+//! | [`download`] | due downloads, their progress, their end |
+//! | [`person`] | what commands do: cancel, edit, retry, resolve |
+//! | [`recover`] | what a start finds on the wire |
+//! | [`control`] | holds, the gate's memory |
+//! | [`errand`] | status calls that a command asks the daemon for |
+//! | [`view`] | reads: jobs, history, attempts, sums |
+//! | [`doorbell`] | wakes the daemon after another process's commit |
+//!
+//! It must not decide: every choice is a function of `domain`.
+
+pub mod control;
+pub mod doorbell;
+pub mod download;
+pub mod enqueue;
+pub mod errand;
+mod error;
+pub mod open;
+pub mod person;
+pub mod poll;
+pub mod recover;
+mod row;
+pub mod step;
+pub mod submit;
+pub mod view;
+pub mod writer;
+
+use std::sync::Arc;
+
+use sqlx::SqlitePool;
+use tokio::sync::Notify;
+
+pub use error::StoreError;
+pub use open::{Access, World};
+pub use writer::Writer;
+
+/// A result of the store.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// A handle to the database: cheap to clone, used by every worker and command. Writes go through the one [`Writer`],
+/// which somebody must run; when all handles are dropped, it ends.
+#[derive(Clone)]
+pub struct Store {
+    inbox: writer::Inbox,
+    readers: SqlitePool,
+    bells: Arc<Bells>,
+}
+
+/// Wakes the lanes after a commit that concerns them. Each keeps one permit, so that a ring between a worker's look
+/// and its wait is not lost.
+#[derive(Debug, Default)]
+pub struct Bells {
+    /// Something may be submitted.
+    pub submit: Notify,
+    /// Something may be polled.
+    pub poll: Notify,
+    /// Something may be fetched.
+    pub download: Notify,
+    /// Somebody asks for a status call.
+    pub errand: Notify,
+    /// Something changed that a bystander (progress, `--until-idle`) may want to see.
+    pub any: Notify,
+}
+
+impl Bells {
+    /// Wakes everybody: another process committed something.
+    pub fn ring_all(&self) {
+        for bell in [&self.submit, &self.poll, &self.download, &self.errand, &self.any] {
+            bell.notify_one();
+        }
+    }
+}
+
+impl Store {
+    /// The bells of this process.
+    pub fn bells(&self) -> &Arc<Bells> {
+        &self.bells
+    }
+}

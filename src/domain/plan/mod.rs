@@ -3,4 +3,5 @@
 pub mod download;
 pub mod poll;
 pub mod recover;
+pub mod retry;
 pub mod submit;

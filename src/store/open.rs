@@ -1,0 +1,239 @@
+//! Opening the database: options set, read back and refused when different; SQLite's version asserted; the schema
+//! checked. Only `run` migrates an older schema; any verb may create a fresh database.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use sqlx::{
+    ConnectOptions, Connection, Row, SqliteConnection,
+    migrate::Migrator,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use super::{Bells, Result, Store, StoreError, writer::Writer};
+
+static MIGRATIONS: Migrator = sqlx::migrate!();
+
+/// `application_id` of a klingd database: "KLNG".
+const APPLICATION_ID: i64 = 0x4b4c_4e47;
+/// The first SQLite whose WAL reset can't corrupt a database that several processes use (its release notes).
+const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
+/// How long a write waits for another process's transaction. Those last milliseconds; a bulk enqueue a few seconds.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(15);
+/// Readers: the lanes, a watch, a command; more would only wait for two cores.
+const READERS: u32 = 4;
+
+/// What the caller may do to the schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// The daemon: creates, and migrates an older schema (after a copy).
+    Migrate,
+    /// Any other verb: creates a fresh database, refuses an older schema.
+    Use,
+}
+
+/// Whom the jobs of a database are for: a simulated video must never satisfy a real key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each variant is its word")]
+pub enum World {
+    Real,
+    Sandbox,
+}
+
+impl World {
+    /// The word of the stamp.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            World::Real => "real",
+            World::Sandbox => "sandbox",
+        }
+    }
+}
+
+/// Why a database can't be used.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the sentences say it")]
+pub enum OpenError {
+    #[error(
+        "this klingd was built with SQLite {found}; it needs 3.51.3 or later (older ones can corrupt a shared WAL)"
+    )]
+    OldSqlite { found: String },
+    #[error("{path} is not a klingd database (application_id {found:#x})")]
+    NotOurs { path: PathBuf, found: i64 },
+    #[error(
+        "{path} was written by a newer klingd (schema {found}, this one knows {known}): install that version again"
+    )]
+    NewerSchema { path: PathBuf, found: i64, known: i64 },
+    #[error(
+        "{path} has an older schema ({found}, this klingd has {known}): start the daemon once (klingd run), it migrates after making a copy"
+    )]
+    OlderSchema { path: PathBuf, found: i64, known: i64 },
+    #[error(
+        "{path}: pragma {pragma} is {found} after it was set to {wanted}; the filesystem or the build does not allow durable commits"
+    )]
+    Pragma { path: PathBuf, pragma: &'static str, found: String, wanted: &'static str },
+    #[error(
+        "{path} holds {found} jobs, this run is {wanted}: a simulated video must never satisfy a real key, so use another data directory"
+    )]
+    OtherWorld { path: PathBuf, found: String, wanted: &'static str },
+    #[error("{path} can't be opened: {why}")]
+    File { path: PathBuf, why: String },
+}
+
+impl Store {
+    /// Opens `path`, creating it where there is none. Returns the handle and the writer to run beside it.
+    pub async fn open(path: &Path, access: Access) -> Result<(Store, Writer)> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY_TIMEOUT)
+            .disable_statement_logging();
+        let mut connection = prepare(path, &options, access).await?;
+        check_pragmas(path, &mut connection).await?;
+        let bells = Arc::new(Bells::default());
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .min_connections(0)
+            .test_before_acquire(false)
+            .connect_lazy_with(options.read_only(true));
+        let (inbox, writer) = Writer::new(connection, Arc::clone(&bells));
+        Ok((Store { inbox, readers, bells }, writer))
+    }
+
+    /// Stamps a fresh database with its world; refuses the other one.
+    pub async fn stamp(&self, path: &Path, world: World) -> Result<()> {
+        let path = path.to_owned();
+        self.write(move |c, _| {
+            Box::pin(async move {
+                sqlx::query("INSERT INTO meta (name, value) VALUES ('world', ?) ON CONFLICT DO NOTHING")
+                    .bind(world.as_str())
+                    .execute(&mut *c)
+                    .await?;
+                let found: String = sqlx::query_scalar("SELECT value FROM meta WHERE name = 'world'")
+                    .fetch_one(&mut *c)
+                    .await?;
+                if found == world.as_str() {
+                    Ok(())
+                } else {
+                    Err(OpenError::OtherWorld { path, found, wanted: world.as_str() }.into())
+                }
+            })
+        })
+        .await
+    }
+}
+
+/// Connects and brings the schema to what this binary knows, under a lock: SQLite's migrations take none of their own,
+/// and two first starts at once would collide.
+async fn prepare(path: &Path, options: &SqliteConnectOptions, access: Access) -> Result<SqliteConnection> {
+    let file = |e: std::io::Error| OpenError::File { path: path.to_owned(), why: e.to_string() };
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path.with_extension("schema.lock"))
+        .map_err(file)?;
+    lock.lock().map_err(file)?;
+    if !path.exists() {
+        create_private(path).map_err(file)?;
+    }
+    let mut connection = options.connect().await.map_err(|e| open_failed(path, &e))?;
+    assert_sqlite(&mut connection).await?;
+    let known = MIGRATIONS.iter().map(|m| m.version).max().unwrap_or(0);
+    let found = schema_of(path, &mut connection).await?;
+    if found > known {
+        return Err(OpenError::NewerSchema { path: path.to_owned(), found, known }.into());
+    }
+    if found > 0 && found < known {
+        if access == Access::Use {
+            return Err(OpenError::OlderSchema { path: path.to_owned(), found, known }.into());
+        }
+        copy_before_migration(path, &mut connection, found).await?;
+    }
+    if found < known {
+        MIGRATIONS.run_direct(None, &mut connection, false).await.map_err(|e| open_failed(path, &e))?;
+        // Pragmas take no parameters, so the numbers are in the text; 1263291975 is APPLICATION_ID.
+        sqlx::query("PRAGMA application_id = 1263291975").execute(&mut connection).await?;
+    }
+    drop(lock);
+    Ok(connection)
+}
+
+fn open_failed(path: &Path, e: &dyn std::error::Error) -> OpenError {
+    OpenError::File { path: path.to_owned(), why: e.to_string() }
+}
+
+/// SQLite would create the file readable by all; prompts and signed links are nobody else's business.
+fn create_private(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    match File::options().create_new(true).write(true).mode(0o660).open(path) {
+        Ok(_) => Ok(()),
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+async fn assert_sqlite(connection: &mut SqliteConnection) -> Result<()> {
+    let found: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(connection).await?;
+    let mut parts = found.split('.').map(|p| p.parse::<u32>().unwrap_or(0));
+    let mut next = || parts.next().unwrap_or(0);
+    if (next(), next(), next()) < OLDEST_SQLITE { Err(OpenError::OldSqlite { found }.into()) } else { Ok(()) }
+}
+
+/// The schema's version: 0 for an empty file.
+async fn schema_of(path: &Path, connection: &mut SqliteConnection) -> Result<i64> {
+    let tables: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM sqlite_schema").fetch_one(&mut *connection).await?;
+    if tables == 0 {
+        return Ok(0);
+    }
+    let found: i64 = sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut *connection).await?;
+    let ours: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = '_sqlx_migrations'",
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    if ours == 0 || (found != APPLICATION_ID && found != 0) {
+        return Err(OpenError::NotOurs { path: path.to_owned(), found }.into());
+    }
+    let version: Option<i64> =
+        sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations").fetch_one(connection).await?;
+    Ok(version.unwrap_or(0))
+}
+
+/// A consistent copy beside the database, named after the schema it has.
+async fn copy_before_migration(path: &Path, connection: &mut SqliteConnection, schema: i64) -> Result<()> {
+    let copy = path.with_extension(format!("schema-{schema}.bak"));
+    if copy.exists() {
+        // From an earlier start that did not get to the end: that copy is as good.
+        return Ok(());
+    }
+    sqlx::query("VACUUM INTO ?").bind(copy.to_string_lossy().into_owned()).execute(connection).await?;
+    Ok(())
+}
+
+async fn check_pragmas(path: &Path, connection: &mut SqliteConnection) -> Result<()> {
+    // synchronous: 2 = FULL. Read back, because a misspelt or refused pragma says nothing.
+    let wanted: [(&'static str, &'static str, &'static str); 3] = [
+        ("journal_mode", "PRAGMA journal_mode", "wal"),
+        ("synchronous", "PRAGMA synchronous", "2"),
+        ("foreign_keys", "PRAGMA foreign_keys", "1"),
+    ];
+    for (pragma, query, wanted) in wanted {
+        let row = sqlx::query(query).fetch_one(&mut *connection).await?;
+        let found = row
+            .try_get::<String, _>(0)
+            .or_else(|_| row.try_get::<i64, _>(0).map(|n| n.to_string()))
+            .unwrap_or_else(|_| "unreadable".to_owned());
+        if found != wanted {
+            return Err(OpenError::Pragma { path: path.to_owned(), pragma, found, wanted }.into());
+        }
+    }
+    connection.ping().await.map_err(StoreError::from)
+}

@@ -1,0 +1,138 @@
+//! Status calls: which are due, and what they showed.
+
+use std::collections::HashSet;
+
+use sqlx::SqliteConnection;
+
+use super::{
+    Result, Store, StoreError, control,
+    row::{self, select_job},
+    step::{Fence, Step, step},
+    writer::Ring,
+};
+use crate::domain::{
+    Event, Job, JobId, Timestamp, hold::Hold, job::Version, plan::poll::PollPlan, state::Lane,
+};
+
+/// What is due in a lane.
+#[derive(Clone, Debug)]
+pub struct Due {
+    /// The jobs, the longest due first.
+    pub jobs: Vec<Job>,
+    /// When the next one is.
+    pub next_at: Option<Timestamp>,
+}
+
+impl Store {
+    /// Jobs whose status call is due, at most `limit`, without those `busy` in a worker's hands.
+    pub async fn due_polls(&self, limit: usize, busy: &HashSet<JobId>, now: Timestamp) -> Result<Due> {
+        let rows =
+            sqlx::query(select_job!("WHERE j.lane = 'poll' AND j.due_at <= ? ORDER BY j.due_at LIMIT ?"))
+                .bind(now.as_millis())
+                .bind(i64::try_from(limit + busy.len()).unwrap_or(i64::MAX))
+                .fetch_all(&self.readers)
+                .await?;
+        let next: Option<i64> =
+            sqlx::query_scalar("SELECT min(due_at) FROM jobs WHERE lane = 'poll' AND due_at > ?")
+                .bind(now.as_millis())
+                .fetch_one(&self.readers)
+                .await?;
+        free(&rows, limit, busy, next)
+    }
+
+    /// Commits what a status call showed, if the job is still as it was read.
+    pub async fn settle_poll(
+        &self,
+        job: JobId,
+        read: Version,
+        plan: PollPlan,
+        note: Option<String>,
+        now: Timestamp,
+    ) -> Result<()> {
+        self.write(move |c, ring| Box::pin(async move { settle(c, ring, job, read, &plan, note, now).await }))
+            .await
+    }
+}
+
+/// The rows that no worker holds already.
+pub(super) fn free(
+    rows: &[sqlx::sqlite::SqliteRow],
+    limit: usize,
+    busy: &HashSet<JobId>,
+    next: Option<i64>,
+) -> Result<Due> {
+    let mut jobs = rows.iter().map(row::job).collect::<Result<Vec<_>>>()?;
+    jobs.retain(|j| !busy.contains(&j.id));
+    jobs.truncate(limit);
+    Ok(Due { jobs, next_at: next.map(Timestamp::from_millis) })
+}
+
+async fn settle(
+    c: &mut SqliteConnection,
+    ring: &mut Ring,
+    job: JobId,
+    read: Version,
+    plan: &PollPlan,
+    note: Option<String>,
+    now: Timestamp,
+) -> Result<()> {
+    if let Some((name, why)) = &plan.hold {
+        let hold =
+            Hold { name: *name, since: now, why: why.clone(), until: None, probe_at: Some(plan.due_at) };
+        control::set_hold(c, &hold).await?;
+    }
+    // The look itself changes nothing that a person's command could conflict with: it does not raise the version.
+    let seen = sqlx::query("UPDATE jobs SET polls = polls + 1, due_at = ? WHERE id = ? AND version = ?")
+        .bind(plan.due_at.as_millis())
+        .bind(job.0)
+        .bind(read.0)
+        .execute(&mut *c)
+        .await?
+        .rows_affected();
+    if seen == 0 {
+        return Err(StoreError::Stale { job });
+    }
+    let Some(event) = &plan.event else {
+        ring.lane(Lane::Poll);
+        return Ok(());
+    };
+    match event {
+        Event::Succeeded { .. } => insert_outputs(c, job, &plan.urls).await?,
+        Event::LinkRenewed => renew_outputs(c, job, &plan.urls).await?,
+        _ => {}
+    }
+    let due_at = Some(plan.due_at);
+    let fence = Fence::Version(read);
+    step(c, ring, &Step { job, fence, event, at: now, due_at, error: None, note }).await?;
+    Ok(())
+}
+
+async fn insert_outputs(c: &mut SqliteConnection, job: JobId, urls: &[String]) -> Result<()> {
+    // After a retry the rows are there: a video that is published stays so, the others start over with the new link.
+    for (idx, url) in urls.iter().enumerate() {
+        sqlx::query(
+            "INSERT INTO outputs (job_id, idx, url) VALUES (?, ?, ?)
+             ON CONFLICT (job_id, idx) DO UPDATE SET url = excluded.url, failures = 0, failing_since = NULL",
+        )
+        .bind(job.0)
+        .bind(i64::try_from(idx).unwrap_or(i64::MAX))
+        .bind(url)
+        .execute(&mut *c)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Fresh links for the videos that are there already. The clock of `download.give_up` goes on: a fresh link alone is
+/// no progress.
+async fn renew_outputs(c: &mut SqliteConnection, job: JobId, urls: &[String]) -> Result<()> {
+    for (idx, url) in urls.iter().enumerate() {
+        sqlx::query("UPDATE outputs SET url = ? WHERE job_id = ? AND idx = ?")
+            .bind(url)
+            .bind(job.0)
+            .bind(i64::try_from(idx).unwrap_or(i64::MAX))
+            .execute(&mut *c)
+            .await?;
+    }
+    Ok(())
+}

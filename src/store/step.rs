@@ -1,0 +1,276 @@
+//! The one write path: [`step`] applies an event to a job in one fenced write, with its history row, its attempt's
+//! outcome and its key.
+
+use sqlx::{Row, SqliteConnection};
+
+use super::{Result, StoreError, row, writer::Ring};
+use crate::domain::{
+    Credits, Event, State, Timestamp,
+    attempt::{self, AttemptNo, Charge, Outcome},
+    job::{JobId, Version},
+    key::JobKey,
+    state::{Failure, Lane},
+};
+
+/// What must still be true for a step to be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fence {
+    /// The job is as it was read.
+    Version(Version),
+    /// The attempt exists and may still be settled so: what came meanwhile changes what happens next, not whether the
+    /// provider's word is kept.
+    Attempt,
+    /// The state machine alone decides: a person's command, read and written in one transaction.
+    Legal,
+}
+
+/// What to write on a job.
+#[derive(Clone, Debug)]
+pub struct Step<'a> {
+    /// The job.
+    pub job: JobId,
+    /// The fence.
+    pub fence: Fence,
+    /// What happened.
+    pub event: &'a Event,
+    /// When.
+    pub at: Timestamp,
+    /// When the job's next worker looks at it.
+    pub due_at: Option<Timestamp>,
+    /// What is shown with the job from now on.
+    pub error: Option<Failure>,
+    /// A remark to keep.
+    pub note: Option<String>,
+}
+
+/// What a step did.
+#[derive(Clone, Debug)]
+pub struct Moved {
+    /// Before.
+    pub from: State,
+    /// After.
+    pub to: State,
+    /// The job's new version.
+    pub version: Version,
+}
+
+/// Takes a step.
+pub(super) async fn step(c: &mut SqliteConnection, ring: &mut Ring, s: &Step<'_>) -> Result<Moved> {
+    let found = sqlx::query("SELECT version, data FROM jobs WHERE id = ?")
+        .bind(s.job.0)
+        .fetch_optional(&mut *c)
+        .await?
+        .ok_or(StoreError::NoSuchJob(s.job))?;
+    let version = Version(found.try_get("version")?);
+    if matches!(s.fence, Fence::Version(read) if read != version) {
+        return Err(StoreError::Stale { job: s.job });
+    }
+    let from: State = serde_json::from_str(found.try_get("data")?)?;
+    let to = from.clone().apply(s.event).map_err(|why| StoreError::Illegal { job: s.job, why })?;
+    let settled = attempt::settled_by(s.event);
+    if let Some((n, outcome, charged)) = settled {
+        settle(c, s, n, outcome, charged).await?;
+    }
+    if let Event::Succeeded { charged: Some(charged), .. } = s.event {
+        settle_final_charge(c, s.job, &to, *charged).await?;
+    }
+    let next = Version(version.0 + 1);
+    write_job(c, s, &to, version, next).await?;
+    insert_history(c, s.job, next, s.at, s.event, Some(&from), &to).await?;
+    if settled.is_some() || matches!(s.event, Event::Succeeded { .. }) {
+        sum_attempts(c, s.job).await?;
+    }
+    if to.has_ended() {
+        end(c, s.job, &to).await?;
+    }
+    if matches!(s.event, Event::Requeued) {
+        take_key_again(c, s.job).await?;
+    }
+    if let Some(lane) = to.lane() {
+        ring.lane(lane);
+    }
+    // A task that is no longer under way leaves a slot for the next submit.
+    if from.in_flight() && !to.in_flight() {
+        ring.lane(Lane::Submit);
+    }
+    Ok(Moved { from, to, version: next })
+}
+
+async fn write_job(
+    c: &mut SqliteConnection,
+    s: &Step<'_>,
+    to: &State,
+    read: Version,
+    next: Version,
+) -> Result<()> {
+    let error = match (to, &s.error) {
+        (State::Failed { failure, .. }, _) => Some(failure),
+        (_, error) => error.as_ref(),
+    };
+    let submitted = matches!(s.event, Event::SubmitStarted { .. }).then_some(s.at.as_millis());
+    let changed = sqlx::query(
+        "UPDATE jobs SET version = ?, state = ?, data = ?, lane = ?, needs_person = ?, task_id = ?, due_at = ?, error = ?,
+            submitted_at = coalesce(?, submitted_at), finished_at = ?,
+            notes = CASE WHEN ? IS NULL THEN notes ELSE json_insert(notes, '$[#]', ?) END
+         WHERE id = ? AND version = ?",
+    )
+    .bind(next.0)
+    .bind(to.label().as_str())
+    .bind(serde_json::to_string(to)?)
+    .bind(to.lane().map(Lane::as_str))
+    .bind(to.needs_person().is_some())
+    .bind(to.task().map(|t| t.as_str()))
+    .bind(to.lane().and(s.due_at).map(Timestamp::as_millis))
+    .bind(error.map(serde_json::to_string).transpose()?)
+    .bind(submitted)
+    .bind(to.has_ended().then_some(s.at.as_millis()))
+    .bind(s.note.as_deref())
+    .bind(s.note.as_deref())
+    .bind(s.job.0)
+    .bind(read.0)
+    .execute(c)
+    .await?
+    .rows_affected();
+    if changed == 1 { Ok(()) } else { Err(StoreError::Stale { job: s.job }) }
+}
+
+pub(super) async fn insert_history(
+    c: &mut SqliteConnection,
+    job: JobId,
+    version: Version,
+    at: Timestamp,
+    event: &Event,
+    from: Option<&State>,
+    to: &State,
+) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO history (job_id, version, at, event, from_state, to_state) VALUES (?, ?, ?, ?, ?, ?)",
+    )
+    .bind(job.0)
+    .bind(version.0)
+    .bind(at.as_millis())
+    .bind(serde_json::to_string(event)?)
+    .bind(from.map(|s| s.label().as_str()))
+    .bind(to.label().as_str())
+    .execute(c)
+    .await?;
+    Ok(())
+}
+
+/// Writes an attempt's outcome. The row of a new attempt is inserted by `submit`, with its bytes.
+async fn settle(
+    c: &mut SqliteConnection,
+    s: &Step<'_>,
+    n: AttemptNo,
+    outcome: Outcome,
+    charged: Option<Credits>,
+) -> Result<()> {
+    if outcome == Outcome::Open {
+        return Ok(());
+    }
+    let missing = || StoreError::NoSuchAttempt { job: s.job, attempt: n.0 };
+    let found: String = sqlx::query_scalar("SELECT outcome FROM attempts WHERE job_id = ? AND n = ?")
+        .bind(s.job.0)
+        .bind(n.0)
+        .fetch_optional(&mut *c)
+        .await?
+        .ok_or_else(missing)?;
+    let current = row::outcome(&found)?;
+    // `--resubmit` leaves its attempt in doubt: that is no change.
+    if current == outcome && matches!(s.event, Event::Resubmitted { .. }) {
+        return Ok(());
+    }
+    if !current.may_become(outcome) {
+        return Err(missing());
+    }
+    let task = match s.event {
+        Event::Accepted { task, .. } => Some(task.as_str()),
+        _ => None,
+    };
+    sqlx::query(
+        "UPDATE attempts SET outcome = ?, charge = ?, charged = coalesce(?, charged), task_id = coalesce(?, task_id),
+            answered_at = coalesce(answered_at, ?) WHERE job_id = ? AND n = ?",
+    )
+    .bind(outcome.as_str())
+    .bind(outcome.charge().as_str())
+    .bind(charged.map(row::credits))
+    .bind(task)
+    .bind(s.at.as_millis())
+    .bind(s.job.0)
+    .bind(n.0)
+    .execute(c)
+    .await?;
+    Ok(())
+}
+
+/// Status names the final charge: it replaces what the submit's answer said.
+async fn settle_final_charge(
+    c: &mut SqliteConnection,
+    job: JobId,
+    to: &State,
+    charged: Credits,
+) -> Result<()> {
+    sqlx::query("UPDATE attempts SET charged = ? WHERE job_id = ? AND task_id = ?")
+        .bind(row::credits(charged))
+        .bind(job.0)
+        .bind(to.task().map(|t| t.as_str()))
+        .execute(c)
+        .await?;
+    Ok(())
+}
+
+async fn sum_attempts(c: &mut SqliteConnection, job: JobId) -> Result<()> {
+    sqlx::query(
+        "UPDATE jobs SET
+            charged = (SELECT sum(charged) FROM attempts WHERE job_id = jobs.id),
+            paid_attempts = (SELECT count(*) FROM attempts WHERE job_id = jobs.id AND charge <> 'free')
+         WHERE id = ?",
+    )
+    .bind(job.0)
+    .execute(c)
+    .await?;
+    Ok(())
+}
+
+/// A job has ended: at `done` the charge replaces what earlier `INTERNAL_ERROR`s held back, and a provably uncharged
+/// end frees the key.
+async fn end(c: &mut SqliteConnection, job: JobId, to: &State) -> Result<()> {
+    if matches!(to, State::Done { .. }) {
+        sqlx::query("UPDATE attempts SET charge = 'free' WHERE job_id = ? AND outcome = 'internal_error'")
+            .bind(job.0)
+            .execute(&mut *c)
+            .await?;
+    }
+    let maybe_paid: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM attempts WHERE job_id = ? AND charge <> ?")
+            .bind(job.0)
+            .bind(Charge::Free.as_str())
+            .fetch_one(&mut *c)
+            .await?;
+    if maybe_paid == 0 && !matches!(to, State::Done { .. }) {
+        sqlx::query("DELETE FROM keys WHERE key = (SELECT key FROM jobs WHERE id = ?) AND job_id = ?")
+            .bind(job.0)
+            .bind(job.0)
+            .execute(c)
+            .await?;
+    }
+    Ok(())
+}
+
+/// A job that goes back to the queue needs its key again.
+async fn take_key_again(c: &mut SqliteConnection, job: JobId) -> Result<()> {
+    let key: String =
+        sqlx::query_scalar("SELECT key FROM jobs WHERE id = ?").bind(job.0).fetch_one(&mut *c).await?;
+    sqlx::query("INSERT INTO keys (key, job_id) VALUES (?, ?) ON CONFLICT DO NOTHING")
+        .bind(&key)
+        .bind(job.0)
+        .execute(&mut *c)
+        .await?;
+    let holder: i64 =
+        sqlx::query_scalar("SELECT job_id FROM keys WHERE key = ?").bind(&key).fetch_one(c).await?;
+    if holder == job.0 {
+        Ok(())
+    } else {
+        Err(StoreError::KeyTaken { job, key: JobKey::from_stored(key), holder: JobId(holder) })
+    }
+}

@@ -1,0 +1,394 @@
+//! Submits: intents, committed before a byte leaves, and the outcomes of attempts.
+
+use sha2::{Digest, Sha256};
+use sqlx::{Row, SqliteConnection};
+
+use super::{
+    Result, Store, control, row,
+    step::{Fence, Moved, Step, step},
+    writer::Ring,
+};
+use crate::domain::{
+    AttemptNo, Credits, Event, JobId, Timestamp,
+    evidence::Evidence,
+    gate::{Admission, GatePolicy},
+    hold::{Hold, HoldName},
+    job::Version,
+    key::hex,
+    plan::submit::{SubmitPlan, claimed_twice},
+    retry::Dice,
+    state::TaskId,
+};
+
+/// While the account was empty, one job is tried this often: a top-up is noticed without a command.
+const CREDITS_PROBE_EVERY: std::time::Duration = std::time::Duration::from_secs(900);
+
+/// Jobs looked at beyond those that may leave, so that one which does not fit the budget does not stop a cheaper one
+/// behind it.
+const LOOK_PAST: i64 = 16;
+
+/// Caps on what may be spent; zero is no cap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Budget {
+    /// For one render.
+    pub per_job: Credits,
+    /// For one local day.
+    pub per_day: Credits,
+    /// For ever.
+    pub total: Credits,
+}
+
+/// What an intent needs from the outside.
+#[derive(Clone, Debug)]
+pub struct ClaimPolicy {
+    /// The gate's part of the configuration.
+    pub gate: GatePolicy,
+    /// The caps.
+    pub budget: Budget,
+    /// Where the request will go.
+    pub base_url: String,
+    /// With which key.
+    pub key_fingerprint: String,
+}
+
+/// A job whose POST may leave now: its intent is durable.
+#[derive(Clone, Debug)]
+pub struct Intent {
+    /// The job.
+    pub job: JobId,
+    /// The attempt.
+    pub attempt: AttemptNo,
+    /// The exact bytes to send.
+    pub body: Vec<u8>,
+    /// What it should cost.
+    pub estimate: Credits,
+    /// Earlier attempts of this job that ended in a documented `INTERNAL_ERROR`.
+    pub internal_errors: u32,
+    /// Attempts of this job that were deferred.
+    pub deferrals: u32,
+}
+
+/// What a claim found.
+#[derive(Clone, Debug, Default)]
+pub struct Claimed {
+    /// The jobs to submit.
+    pub intents: Vec<Intent>,
+    /// When time alone may bring more.
+    pub next_at: Option<Timestamp>,
+}
+
+impl Store {
+    /// Moves up to `workers` queued jobs to `submitting`, as far as holds, gate and budget admit. `day` is the start of
+    /// the local day.
+    pub async fn claim_submits(
+        &self,
+        workers: u32,
+        policy: &ClaimPolicy,
+        now: Timestamp,
+        day: Timestamp,
+    ) -> Result<Claimed> {
+        // Most looks find nothing: they cost a read, not a transaction.
+        if !self.anything_to_submit(now).await? {
+            return Ok(Claimed { intents: Vec::new(), next_at: self.next_submit(now).await? });
+        }
+        let policy = policy.clone();
+        self.write(move |c, ring| Box::pin(async move { claim(c, ring, workers, &policy, now, day).await }))
+            .await
+    }
+
+    async fn anything_to_submit(&self, now: Timestamp) -> Result<bool> {
+        let due: i64 =
+            sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM jobs WHERE lane = 'submit' AND due_at <= ?)")
+                .bind(now.as_millis())
+                .fetch_one(&self.readers)
+                .await?;
+        Ok(due == 1)
+    }
+
+    async fn next_submit(&self, now: Timestamp) -> Result<Option<Timestamp>> {
+        let next: Option<i64> =
+            sqlx::query_scalar("SELECT min(due_at) FROM jobs WHERE lane = 'submit' AND due_at > ?")
+                .bind(now.as_millis())
+                .fetch_one(&self.readers)
+                .await?;
+        Ok(next.map(Timestamp::from_millis))
+    }
+
+    /// Commits the outcome of an attempt with its evidence, what the gate learned and the hold it asks for. The fence
+    /// is the attempt: whatever a person did meanwhile, the provider's word is kept.
+    pub async fn settle_submit(&self, outcome: SubmitOutcome) -> Result<Moved> {
+        self.write(move |c, ring| Box::pin(async move { settle(c, ring, &outcome).await })).await
+    }
+}
+
+/// An answered attempt, ready to be written.
+#[derive(Clone, Debug)]
+pub struct SubmitOutcome {
+    /// The job.
+    pub job: JobId,
+    /// The attempt.
+    pub attempt: AttemptNo,
+    /// What follows.
+    pub plan: SubmitPlan,
+    /// The raw answer.
+    pub evidence: Evidence,
+    /// A remark for the job (price drift, a salvaged id).
+    pub note: Option<String>,
+    /// The gate's part of the configuration.
+    pub gate: GatePolicy,
+    /// When.
+    pub now: Timestamp,
+    /// For the gate's jitter.
+    pub dice: Dice,
+}
+
+async fn claim(
+    c: &mut SqliteConnection,
+    ring: &mut Ring,
+    workers: u32,
+    policy: &ClaimPolicy,
+    now: Timestamp,
+    day: Timestamp,
+) -> Result<Claimed> {
+    let holds = control::holds(c).await?;
+    let in_force: Vec<&Hold> = holds.iter().filter(|h| h.holds(now)).collect();
+    let probing_credits = matches!(in_force.as_slice(),
+        [Hold { name: HoldName::Credits, probe_at: Some(at), .. }] if *at <= now);
+    if !in_force.is_empty() && !probing_credits {
+        let next_at =
+            in_force.iter().flat_map(|h| [h.until, h.probe_at]).flatten().filter(|t| *t > now).min();
+        return Ok(Claimed { intents: Vec::new(), next_at });
+    }
+    let gate = control::gate(c).await?;
+    let (on_the_wire, in_flight) = in_flight(c).await?;
+    let free = match gate.admits(on_the_wire, in_flight, &policy.gate, now) {
+        Admission::Go(free) => free.min(workers),
+        Admission::ClosedUntil(until) => return Ok(Claimed { intents: Vec::new(), next_at: Some(until) }),
+        Admission::Full => return Ok(Claimed { intents: Vec::new(), next_at: gate.opens_at(now) }),
+    };
+    let free = if probing_credits { free.min(1) } else { free };
+    let mut spent = Spent::read(c, &policy.budget, day).await?;
+    let mut intents = Vec::new();
+    for job in due(c, free, now).await? {
+        if intents.len() == usize::try_from(free).unwrap_or(usize::MAX) {
+            break;
+        }
+        if !spent.reserve(job.estimate, job.max_credits, &policy.budget) {
+            // Not this one today; a cheaper one behind it may still fit.
+            continue;
+        }
+        intents.push(intend(c, ring, job, policy, now).await?);
+    }
+    if probing_credits && !intents.is_empty() {
+        control::probe_later(c, HoldName::Credits, now + CREDITS_PROBE_EVERY).await?;
+    }
+    Ok(Claimed { intents, next_at: None })
+}
+
+struct DueJob {
+    id: JobId,
+    version: Version,
+    request: String,
+    estimate: Credits,
+    max_credits: Option<Credits>,
+    last_attempt: u32,
+    internal_errors: u32,
+    deferrals: u32,
+}
+
+/// The next jobs in order: higher priority first, then the oldest.
+async fn due(c: &mut SqliteConnection, free: u32, now: Timestamp) -> Result<Vec<DueJob>> {
+    let rows = sqlx::query(
+        "SELECT id, version, request, estimate, max_credits,
+            (SELECT coalesce(max(n), 0) FROM attempts a WHERE a.job_id = j.id) AS last_attempt,
+            (SELECT count(*) FROM attempts a WHERE a.job_id = j.id AND a.outcome = 'internal_error') AS internal_errors,
+            (SELECT count(*) FROM attempts a WHERE a.job_id = j.id AND a.outcome = 'deferred') AS deferrals
+         FROM jobs j WHERE lane = 'submit' AND due_at <= ? ORDER BY priority DESC, id LIMIT ?",
+    )
+    .bind(now.as_millis())
+    .bind(i64::from(free) + LOOK_PAST)
+    .fetch_all(c)
+    .await?;
+    rows.iter()
+        .map(|r| {
+            Ok(DueJob {
+                id: JobId(r.try_get("id")?),
+                version: Version(r.try_get("version")?),
+                request: r.try_get("request")?,
+                estimate: row::money(r, "estimate")?.unwrap_or_default(),
+                max_credits: row::money(r, "max_credits")?,
+                last_attempt: row::narrow(r, "last_attempt")?,
+                internal_errors: row::narrow(r, "internal_errors")?,
+                deferrals: row::narrow(r, "deferrals")?,
+            })
+        })
+        .collect()
+}
+
+async fn intend(
+    c: &mut SqliteConnection,
+    ring: &mut Ring,
+    job: DueJob,
+    policy: &ClaimPolicy,
+    now: Timestamp,
+) -> Result<Intent> {
+    let attempt = AttemptNo(job.last_attempt + 1);
+    let body = job.request.into_bytes();
+    sqlx::query(
+        "INSERT INTO attempts (job_id, n, started_at, request, request_sha256, base_url, key_fingerprint, estimate, outcome, charge)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'open', 'reserved')",
+    )
+    .bind(job.id.0)
+    .bind(attempt.0)
+    .bind(now.as_millis())
+    .bind(&body)
+    .bind(hex(&Sha256::digest(&body)))
+    .bind(&policy.base_url)
+    .bind(&policy.key_fingerprint)
+    .bind(row::credits(job.estimate))
+    .execute(&mut *c)
+    .await?;
+    let event = Event::SubmitStarted { attempt };
+    let fence = Fence::Version(job.version);
+    step(
+        c,
+        ring,
+        &Step { job: job.id, fence, event: &event, at: now, due_at: None, error: None, note: None },
+    )
+    .await?;
+    sqlx::query("UPDATE jobs SET base_url = ?, key_fingerprint = ? WHERE id = ?")
+        .bind(&policy.base_url)
+        .bind(&policy.key_fingerprint)
+        .bind(job.id.0)
+        .execute(c)
+        .await?;
+    Ok(Intent {
+        job: job.id,
+        attempt,
+        body,
+        estimate: job.estimate,
+        internal_errors: job.internal_errors,
+        deferrals: job.deferrals,
+    })
+}
+
+async fn settle(c: &mut SqliteConnection, ring: &mut Ring, o: &SubmitOutcome) -> Result<Moved> {
+    // Evidence first: whatever else is refused below, the raw answer is in the row of its attempt.
+    sqlx::query("UPDATE attempts SET evidence = ?, answered_at = ? WHERE job_id = ? AND n = ?")
+        .bind(serde_json::to_string(&o.evidence)?)
+        .bind(o.now.as_millis())
+        .bind(o.job.0)
+        .bind(o.attempt.0)
+        .execute(&mut *c)
+        .await?;
+    let mut event = o.plan.event.clone();
+    if let Event::Accepted { task, .. } = &event
+        && let Some(owner) = owner(c, task, o.job, o.attempt).await?
+    {
+        event = claimed_twice(o.attempt, task, owner);
+    }
+    let (_, in_flight) = in_flight(c).await?;
+    let gate = control::gate(c).await?;
+    let heard = gate.hear(o.plan.gate, in_flight.saturating_sub(1), &o.gate, o.now, o.dice);
+    if heard != gate {
+        control::keep_gate(c, &heard).await?;
+        ring.lane(crate::domain::state::Lane::Submit);
+    }
+    if let Some((name, why, until)) = &o.plan.hold {
+        let probe_at = matches!(name, HoldName::Credits | HoldName::Key).then(|| o.now + CREDITS_PROBE_EVERY);
+        let hold = Hold { name: *name, since: o.now, why: why.clone(), until: *until, probe_at };
+        control::set_hold(c, &hold).await?;
+    }
+    if matches!(event, Event::Accepted { .. }) {
+        // What was paid for was affordable.
+        control::lift(c, HoldName::Credits).await?;
+    }
+    step(
+        c,
+        ring,
+        &Step {
+            job: o.job,
+            fence: Fence::Attempt,
+            event: &event,
+            at: o.now,
+            due_at: Some(o.plan.due_at),
+            error: o.plan.error.clone(),
+            note: o.note.clone(),
+        },
+    )
+    .await
+}
+
+/// Whose task this is, if it is not this attempt's.
+pub(super) async fn owner(
+    c: &mut SqliteConnection,
+    task: &TaskId,
+    job: JobId,
+    attempt: AttemptNo,
+) -> Result<Option<JobId>> {
+    let by_attempt: Option<i64> =
+        sqlx::query_scalar("SELECT job_id FROM attempts WHERE task_id = ? AND NOT (job_id = ? AND n = ?)")
+            .bind(task.as_str())
+            .bind(job.0)
+            .bind(attempt.0)
+            .fetch_optional(&mut *c)
+            .await?;
+    let by_job: Option<i64> = sqlx::query_scalar("SELECT id FROM jobs WHERE task_id = ? AND id <> ?")
+        .bind(task.as_str())
+        .bind(job.0)
+        .fetch_optional(c)
+        .await?;
+    Ok(by_attempt.or(by_job).map(JobId))
+}
+
+/// Posts on the wire, and tasks in flight (those on the wire included).
+async fn in_flight(c: &mut SqliteConnection) -> Result<(u32, u32)> {
+    let r = sqlx::query(
+        "SELECT count(*) FILTER (WHERE state = 'submitting') AS wire, count(*) AS flight
+         FROM jobs WHERE state IN ('submitting', 'generating')",
+    )
+    .fetch_one(c)
+    .await?;
+    Ok((row::narrow(&r, "wire")?, row::narrow(&r, "flight")?))
+}
+
+/// What is spent, held back or in doubt; a reservation is made by the intent's row itself.
+struct Spent {
+    day: Credits,
+    total: Credits,
+}
+
+impl Spent {
+    async fn read(c: &mut SqliteConnection, budget: &Budget, day: Timestamp) -> Result<Self> {
+        let mut sum = async |since: i64, cap: Credits| -> Result<Credits> {
+            if cap == Credits::ZERO {
+                return Ok(Credits::ZERO);
+            }
+            let n: i64 = sqlx::query_scalar(
+                "SELECT coalesce(sum(coalesce(charged, estimate)), 0) FROM attempts WHERE charge <> 'free' AND started_at >= ?",
+            )
+            .bind(since)
+            .fetch_one(&mut *c)
+            .await?;
+            Ok(Credits::new(u64::try_from(n).unwrap_or(0)))
+        };
+        Ok(Self {
+            day: sum(day.as_millis(), budget.per_day).await?,
+            total: sum(i64::MIN, budget.total).await?,
+        })
+    }
+
+    /// Reserves `estimate` if every cap allows it.
+    fn reserve(&mut self, estimate: Credits, max: Option<Credits>, budget: &Budget) -> bool {
+        let (day, total) = (self.day + estimate, self.total + estimate);
+        let fits = |amount: Credits, cap: Credits| cap == Credits::ZERO || amount <= cap;
+        let ok = fits(estimate, budget.per_job)
+            && max.is_none_or(|max| estimate <= max)
+            && fits(day, budget.per_day)
+            && fits(total, budget.total);
+        if ok {
+            (self.day, self.total) = (day, total);
+        }
+        ok
+    }
+}

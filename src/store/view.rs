@@ -1,0 +1,218 @@
+//! Reads: what commands show. No read transaction is held across anything but the database.
+
+use sqlx::{QueryBuilder, Row, Sqlite};
+
+use super::{
+    Result, Store, StoreError,
+    row::{self, select_job},
+};
+use crate::domain::{
+    AttemptNo, Credits, Event, Job, JobId, Outcome, State, Timestamp, evidence::Evidence, state::Label,
+};
+
+/// Which jobs to list.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Only these states; empty = active ones, and the last few that ended.
+    pub states: Vec<Label>,
+    /// Only with this tag.
+    pub tag: Option<String>,
+    /// Only of batches with this name.
+    pub batch: Option<String>,
+    /// Only made at or after this time.
+    pub since: Option<Timestamp>,
+    /// Everything, however old.
+    pub all: bool,
+    /// At most so many, the newest.
+    pub limit: Option<u32>,
+}
+
+/// One change of a job.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the names of the contract's JSON")]
+pub struct HistoryRow {
+    pub at: Timestamp,
+    pub event: Event,
+    pub from: Option<String>,
+    pub to: String,
+}
+
+/// One POST.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the columns of the ledger")]
+pub struct AttemptRow {
+    pub n: AttemptNo,
+    pub started_at: Timestamp,
+    pub answered_at: Option<Timestamp>,
+    pub outcome: Outcome,
+    pub charge: String,
+    pub estimate: Credits,
+    pub charged: Option<Credits>,
+    pub task_id: Option<String>,
+    pub base_url: String,
+    pub key_fingerprint: String,
+    pub request: Vec<u8>,
+    pub evidence: Option<Evidence>,
+    pub note: Option<String>,
+}
+
+/// Sums of the ledger.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each field is a word of the ledger")]
+pub struct Sums {
+    pub charged: Credits,
+    pub reserved: Credits,
+    pub in_doubt: Credits,
+}
+
+/// Finished jobs that a plain `list` shows after the active ones.
+const RECENT: i64 = 10;
+
+impl Store {
+    /// One job.
+    pub async fn job(&self, id: JobId) -> Result<Job> {
+        let found =
+            sqlx::query(select_job!("WHERE j.id = ?")).bind(id.0).fetch_optional(&self.readers).await?;
+        row::job(&found.ok_or(StoreError::NoSuchJob(id))?)
+    }
+
+    /// Jobs by a filter, in the order of their numbers.
+    pub async fn list(&self, filter: &Filter) -> Result<Vec<Job>> {
+        let mut q: QueryBuilder<Sqlite> = QueryBuilder::new(select_job!("WHERE 1"));
+        if !filter.states.is_empty() {
+            q.push(" AND j.state IN (");
+            let mut words = q.separated(", ");
+            for state in &filter.states {
+                words.push_bind(state.as_str());
+            }
+            q.push(")");
+        } else if !filter.all && filter.batch.is_none() && filter.since.is_none() {
+            q.push(" AND (j.finished_at IS NULL OR j.needs_person = 1 OR j.id IN (SELECT id FROM jobs WHERE finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT ");
+            q.push_bind(RECENT).push("))");
+        }
+        if let Some(tag) = &filter.tag {
+            q.push(" AND EXISTS (SELECT 1 FROM json_each(j.tags) WHERE value = ").push_bind(tag).push(")");
+        }
+        if let Some(batch) = &filter.batch {
+            q.push(" AND b.name = ").push_bind(batch);
+        }
+        if let Some(since) = filter.since {
+            q.push(" AND j.created_at >= ").push_bind(since.as_millis());
+        }
+        q.push(" ORDER BY j.id DESC");
+        if let Some(limit) = filter.limit {
+            q.push(" LIMIT ").push_bind(limit);
+        }
+        let rows = q.build().fetch_all(&self.readers).await?;
+        rows.iter().rev().map(row::job).collect()
+    }
+
+    /// A job's history, oldest first.
+    pub async fn history(&self, id: JobId) -> Result<Vec<HistoryRow>> {
+        let rows = sqlx::query(
+            "SELECT at, event, from_state, to_state FROM history WHERE job_id = ? ORDER BY version",
+        )
+        .bind(id.0)
+        .fetch_all(&self.readers)
+        .await?;
+        rows.iter()
+            .map(|r| {
+                Ok(HistoryRow {
+                    at: Timestamp::from_millis(r.try_get("at")?),
+                    event: row::json(r, "event")?,
+                    from: r.try_get("from_state")?,
+                    to: r.try_get("to_state")?,
+                })
+            })
+            .collect()
+    }
+
+    /// The state that a job's history gives when it is replayed: equal to the stored one, or the store is broken.
+    pub async fn replay(&self, id: JobId) -> Result<State> {
+        let mut state = State::Queued;
+        for change in self.history(id).await? {
+            if !matches!(change.event, Event::Enqueued) {
+                state = state.apply(&change.event).map_err(|why| StoreError::Illegal { job: id, why })?;
+            }
+        }
+        Ok(state)
+    }
+
+    /// A job's attempts, oldest first.
+    pub async fn attempts(&self, id: JobId) -> Result<Vec<AttemptRow>> {
+        let rows = sqlx::query(
+            "SELECT n, started_at, answered_at, outcome, charge, estimate, charged, task_id, base_url, key_fingerprint,
+                request, evidence, note FROM attempts WHERE job_id = ? ORDER BY n",
+        )
+        .bind(id.0)
+        .fetch_all(&self.readers)
+        .await?;
+        rows.iter()
+            .map(|r| {
+                Ok(AttemptRow {
+                    n: AttemptNo(row::narrow(r, "n")?),
+                    started_at: Timestamp::from_millis(r.try_get("started_at")?),
+                    answered_at: row::time(r, "answered_at")?,
+                    outcome: row::outcome(r.try_get("outcome")?)?,
+                    charge: r.try_get("charge")?,
+                    estimate: row::money(r, "estimate")?.unwrap_or_default(),
+                    charged: row::money(r, "charged")?,
+                    task_id: r.try_get("task_id")?,
+                    base_url: r.try_get("base_url")?,
+                    key_fingerprint: r.try_get("key_fingerprint")?,
+                    request: r.try_get("request")?,
+                    evidence: r
+                        .try_get::<Option<&str>, _>("evidence")?
+                        .map(serde_json::from_str)
+                        .transpose()?,
+                    note: r.try_get("note")?,
+                })
+            })
+            .collect()
+    }
+
+    /// Jobs by state; states without jobs are left out.
+    pub async fn depth(&self) -> Result<Vec<(Label, u64)>> {
+        let rows = sqlx::query("SELECT state, count(*) AS n FROM jobs GROUP BY state")
+            .fetch_all(&self.readers)
+            .await?;
+        rows.iter()
+            .map(|r| {
+                let word: String = r.try_get("state")?;
+                let label =
+                    Label::parse(&word).ok_or_else(|| StoreError::Corrupt(format!("state {word:?}")))?;
+                Ok((label, row::narrow(r, "n")?))
+            })
+            .collect()
+    }
+
+    /// Sums of the ledger since a time.
+    pub async fn sums(&self, since: Timestamp) -> Result<Sums> {
+        let r = sqlx::query(
+            "SELECT coalesce(sum(coalesce(charged, estimate)) FILTER (WHERE charge = 'charged'), 0) AS charged,
+                coalesce(sum(estimate) FILTER (WHERE charge = 'reserved'), 0) AS reserved,
+                coalesce(sum(estimate) FILTER (WHERE charge = 'in_doubt'), 0) AS in_doubt
+             FROM attempts WHERE charge <> 'free' AND started_at >= ?",
+        )
+        .bind(since.as_millis())
+        .fetch_one(&self.readers)
+        .await?;
+        let sum = |column| row::money(&r, column).map(Option::unwrap_or_default);
+        Ok(Sums { charged: sum("charged")?, reserved: sum("reserved")?, in_doubt: sum("in_doubt")? })
+    }
+
+    /// When the oldest queued job was made.
+    pub async fn oldest_waiting(&self) -> Result<Option<Timestamp>> {
+        let at: Option<i64> = sqlx::query_scalar("SELECT min(created_at) FROM jobs WHERE lane = 'submit'")
+            .fetch_one(&self.readers)
+            .await?;
+        Ok(at.map(Timestamp::from_millis))
+    }
+
+    /// The stamp of the world, if the database has been run.
+    pub async fn world(&self) -> Result<Option<String>> {
+        Ok(sqlx::query_scalar("SELECT value FROM meta WHERE name = 'world'")
+            .fetch_optional(&self.readers)
+            .await?)
+    }
+}
