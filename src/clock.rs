@@ -1,1 +1,40 @@
-//! clock
+//! The only place that asks the operating system for time or randomness. Everything else gets `now` and dice as
+//! arguments.
+
+use std::time::Duration;
+
+use crate::domain::{Timestamp, retry::Dice};
+
+/// The system's clock and dice.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Clock;
+
+impl Clock {
+    /// Now.
+    #[expect(clippy::disallowed_methods, reason = "this is the place")]
+    pub fn now(self) -> Timestamp {
+        jiff::Timestamp::now().into()
+    }
+
+    /// A draw.
+    pub fn dice(self) -> Dice {
+        Dice::new(fastrand::f64())
+    }
+
+    /// The start of `now`'s day by the system's time zone: budgets and dates in file names are local.
+    pub fn day_start(self, now: Timestamp) -> Timestamp {
+        local(now).start_of_day().map_or(now, |day| day.timestamp().into())
+    }
+
+    /// Waits until `t`, or for `at_most`, whichever is sooner: a clock that jumps never makes a worker wait for days.
+    pub async fn sleep_until(self, t: Option<Timestamp>, at_most: Duration) {
+        let wait = t.map_or(at_most, |t| t.since(self.now()).min(at_most));
+        tokio::time::sleep(wait).await;
+    }
+}
+
+/// `t` on the wall clock of this machine.
+pub fn local(t: Timestamp) -> jiff::Zoned {
+    let utc = jiff::Timestamp::from_millisecond(t.as_millis()).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    utc.to_zoned(jiff::tz::TimeZone::system())
+}

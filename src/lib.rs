@@ -5,6 +5,7 @@
 //! | module | owns |
 //! |---|---|
 //! | [`domain`] | what a job is, what may happen to it, what to do next: pure |
+//! | [`failpoint`] | where tests kill the process; nothing in a release build |
 //! | [`store`] | the database: the only place with sqlx and SQL |
 //! | [`provider`] | the two calls of the API and the media client: the only place with reqwest |
 //! | [`worker`] | the loop and its steps: submit, poll, download |
@@ -23,6 +24,7 @@ pub mod config;
 pub mod daemon;
 pub mod disk;
 pub mod domain;
+pub mod failpoint;
 pub mod intake;
 pub mod provider;
 pub mod sandbox;

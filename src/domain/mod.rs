@@ -15,6 +15,7 @@ pub mod hold;
 pub mod job;
 pub mod job_type;
 pub mod key;
+pub mod pace;
 pub mod plan;
 pub mod request;
 pub mod retry;

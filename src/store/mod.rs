@@ -37,7 +37,7 @@ pub mod writer;
 use std::sync::Arc;
 
 use sqlx::SqlitePool;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 pub use error::StoreError;
 pub use open::{Access, World};
@@ -67,16 +67,21 @@ pub struct Bells {
     pub download: Notify,
     /// Somebody asks for a status call.
     pub errand: Notify,
-    /// Something changed that a bystander (progress, `--until-idle`) may want to see.
-    pub any: Notify,
+    /// Counts the commits, for bystanders (progress, `--until-idle`).
+    pub commits: watch::Sender<u64>,
 }
 
 impl Bells {
     /// Wakes everybody: another process committed something.
     pub fn ring_all(&self) {
-        for bell in [&self.submit, &self.poll, &self.download, &self.errand, &self.any] {
+        for bell in [&self.submit, &self.poll, &self.download, &self.errand] {
             bell.notify_one();
         }
+        self.committed();
+    }
+
+    fn committed(&self) {
+        self.commits.send_modify(|n| *n = n.wrapping_add(1));
     }
 }
 

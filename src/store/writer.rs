@@ -50,9 +50,9 @@ impl Ring {
             (self.poll, &bells.poll),
             (self.download, &bells.download),
             (self.errand, &bells.errand),
-            (true, &bells.any),
         ];
         all.into_iter().filter(|(concerned, _)| *concerned).for_each(|(_, bell)| bell.notify_one());
+        bells.committed();
     }
 }
 
