@@ -254,7 +254,7 @@ impl Sandbox {
 
     fn handle(&self, call: &model::Call) -> model::Reply {
         let now = (self.shared.now)();
-        let reply = self.model().handle(now, call);
+        let reply = self.shared.model.lock().unwrap_or_else(PoisonError::into_inner).handle(now, call);
         self.shared.changed.notify_waiters();
         reply
     }

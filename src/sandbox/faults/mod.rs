@@ -15,8 +15,10 @@
 
 mod parse;
 mod plan;
+mod tables;
 mod words;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -111,8 +113,16 @@ pub(super) enum Fault {
 pub(super) enum GenerateFault {
     Http(HttpFault),
     Redirect(u16),
-    Silence { end: End, charged: bool },
-    CutBody(CutAt),
+    Silence {
+        end: End,
+        charged: bool,
+    },
+    /// The head announces the whole body; the connection ends so at that place.
+    CutBody {
+        at: CutAt,
+        end: End,
+    },
+    Padded(u64),
     NoTaskId,
     NotJson,
     CodeIn200(u64),
@@ -137,16 +147,19 @@ pub(super) enum StatusFault {
     Http(HttpFault),
     Silence(End),
     CutBody,
+    Padded(u64),
     NotJson,
     CodeIn200(u64),
     /// Any word in place of the true one, nothing finished.
     Word(String),
-    SuccessWord(String),
+    SuccessWord(Cow<'static, str>),
     FailedWord(String),
     LowerCase,
     SuccessNoUrl,
     OtherTask,
     Urls(UrlShape),
+    /// This URL in place of the video's.
+    Url(String),
     TwoVideos,
     StaleInProgress,
     FailedOnce,
@@ -205,6 +218,7 @@ pub(super) enum TaskFault {
     Fail { message: String, refund: bool },
     Never,
     NoSound,
+    OtherLength,
 }
 
 /// How a connection ends before its time.

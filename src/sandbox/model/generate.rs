@@ -63,11 +63,12 @@ impl Model {
                 }
                 Reply::silence(*end)
             }
-            GenerateFault::CutBody(at) => {
+            GenerateFault::CutBody { at, end } => {
                 let reply = self.accept(now, order);
                 let sent = cut_point(&reply, *at);
-                reply.cut(sent)
+                reply.broken(sent, *end)
             }
+            GenerateFault::Padded(bytes) => self.accept(now, order).padded(*bytes),
             GenerateFault::NoTaskId => self.answer_changed(now, order, |data| {
                 data.remove("task_id");
             }),
@@ -132,6 +133,11 @@ impl Model {
             Some(TaskFault::Never) => self.start(now, order, None, Ending::Success),
             Some(TaskFault::NoSound) => {
                 order.shape.sound = false;
+                self.start(now, order, Some(render_time), Ending::Success)
+            }
+            Some(TaskFault::OtherLength) => {
+                let seconds = order.shape.seconds;
+                order.shape.seconds = if seconds > 3 { seconds - 1 } else { seconds + 1 };
                 self.start(now, order, Some(render_time), Ending::Success)
             }
         }

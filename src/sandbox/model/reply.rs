@@ -122,9 +122,19 @@ impl Reply {
         self
     }
 
-    /// The same answer, its connection closed after `sent` bytes of the body.
-    pub fn cut(mut self, sent: u64) -> Self {
-        self.delivery = Delivery::Broken { announced: self.payload.len(), sent, end: End::Eof };
+    /// The same answer, its connection ended after `sent` bytes of the body.
+    pub fn broken(mut self, sent: u64, end: End) -> Self {
+        self.delivery = Delivery::Broken { announced: self.payload.len(), sent, end };
+        self
+    }
+
+    /// The same answer, and so many spaces behind it, which JSON allows.
+    pub fn padded(mut self, bytes: u64) -> Self {
+        /// Enough to break a client without a limit, and little enough for the machine that runs the test.
+        const MOST: u64 = 256 * 1024 * 1024;
+        if let Payload::Text(body) = &mut self.payload {
+            body.extend(std::iter::repeat_n(' ', usize::try_from(bytes.min(MOST)).unwrap_or_default()));
+        }
         self
     }
 }

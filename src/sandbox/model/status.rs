@@ -7,7 +7,7 @@ use super::generate::after;
 use super::reply::{Quotes, Refusal, Reply, api_fault};
 use super::task::{Link, Task, TaskState};
 use super::{Call, Model};
-use crate::sandbox::faults::{StatusFault, UrlShape};
+use crate::sandbox::faults::{End, StatusFault, UrlShape};
 
 impl Model {
     pub(super) fn status(&mut self, now: Timestamp, call: &Call) -> Result<Reply, Refusal> {
@@ -42,11 +42,12 @@ impl Model {
             }
             StatusFault::Silence(end) => return Reply::silence(*end),
             StatusFault::NotJson => return Reply::not_json(),
+            StatusFault::Padded(bytes) => return self.tell(call, index).padded(*bytes),
             StatusFault::CodeIn200(code) => return Reply::code_in_200(*code),
             StatusFault::CutBody => {
                 let reply = Reply::success(&data);
                 let half = reply.payload.len() / 2;
-                return reply.cut(half);
+                return reply.broken(half, End::Eof);
             }
             StatusFault::Word(word) => unfinished(&mut data, word),
             StatusFault::StaleInProgress => unfinished(&mut data, "IN_PROGRESS"),
@@ -54,7 +55,8 @@ impl Model {
                 unfinished(&mut data, "FAILED");
                 data["error_message"] = json!("The upstream did not answer in time.");
             }
-            StatusFault::SuccessWord(word) | StatusFault::FailedWord(word) => data["status"] = json!(word),
+            StatusFault::SuccessWord(word) => data["status"] = json!(word),
+            StatusFault::FailedWord(word) => data["status"] = json!(word),
             StatusFault::LowerCase => {
                 let word = data["status"].as_str().unwrap_or_default().to_lowercase();
                 data["status"] = json!(word);
@@ -62,6 +64,7 @@ impl Model {
             StatusFault::SuccessNoUrl => data["response"] = json!([]),
             StatusFault::OtherTask => data = self.another(now, call, index),
             StatusFault::Urls(shape) => data["response"] = shaped(*shape, &urls(task, &call.base)),
+            StatusFault::Url(url) => data["response"] = json!([url]),
             StatusFault::TwoVideos => {
                 self.tasks[index].videos = 2;
                 data = report(&self.tasks[index], &call.base);
@@ -109,7 +112,8 @@ fn shows(fault: &StatusFault, task: &Task) -> bool {
     let success = task.state == TaskState::Success;
     let failed = matches!(task.state, TaskState::Failed { .. });
     match fault {
-        StatusFault::SuccessWord(_)
+        StatusFault::Url(_)
+        | StatusFault::SuccessWord(_)
         | StatusFault::SuccessNoUrl
         | StatusFault::Urls(_)
         | StatusFault::TwoVideos => success,
@@ -119,6 +123,7 @@ fn shows(fault: &StatusFault, task: &Task) -> bool {
         StatusFault::Http(_)
         | StatusFault::Silence(_)
         | StatusFault::CutBody
+        | StatusFault::Padded(_)
         | StatusFault::NotJson
         | StatusFault::CodeIn200(_)
         | StatusFault::Word(_)
