@@ -1,0 +1,272 @@
+//! Reads keys one by one, each exactly once, and keeps the books: where each value came from, every
+//! problem, and at the end which keys nobody asked for.
+
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use super::error::{Complaint, Problem};
+use super::raw::{Entry, Origin, Raw};
+use super::units::{Kind, text};
+use super::{Environment, Row};
+
+pub(super) struct Reader<'a> {
+    raw: Raw,
+    environment: &'a Environment,
+    known: BTreeSet<String>,
+    pub(super) rows: Vec<Row>,
+    pub(super) problems: Vec<Problem>,
+    pub(super) warnings: Vec<String>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(raw: Raw, problems: Vec<Problem>, environment: &'a Environment) -> Self {
+        Self { raw, environment, known: BTreeSet::new(), rows: Vec::new(), problems, warnings: Vec::new() }
+    }
+
+    /// A value of any kind within bounds. The reason completes "…, because".
+    pub(super) fn bounded<T: PartialOrd>(
+        &mut self,
+        key: &str,
+        kind: Kind<T>,
+        default: T,
+        range: RangeInclusive<T>,
+        reason: &str,
+    ) -> T {
+        let instead = format!("write one that is; the default is {}", (kind.show)(&default));
+        self.read(key, default, kind.show, |entry| within(&kind, &range, reason, entry, &instead))
+    }
+
+    /// A value within bounds that has no default.
+    pub(super) fn optional_bounded<T: PartialOrd>(
+        &mut self,
+        key: &str,
+        kind: Kind<T>,
+        range: RangeInclusive<T>,
+        reason: &str,
+    ) -> Option<T> {
+        let parse =
+            |entry: &Entry| within(&kind, &range, reason, entry, "write one that is, or leave the key out");
+        self.read_set(key, kind.show, parse)
+    }
+
+    /// A value of a kind that needs no bounds.
+    pub(super) fn plain<T>(&mut self, key: &str, kind: Kind<T>, default: T) -> T {
+        self.read(key, default, kind.show, |entry| (kind.parse)(&entry.value))
+    }
+
+    /// A value that needs neither bounds nor a default.
+    pub(super) fn optional<T>(&mut self, key: &str, kind: Kind<T>) -> Option<T> {
+        self.read_set(key, kind.show, |entry| (kind.parse)(&entry.value))
+    }
+
+    /// One of a few words.
+    pub(super) fn choice<T: Copy + PartialEq>(
+        &mut self,
+        key: &str,
+        words: &[(&'static str, T)],
+        default: T,
+    ) -> T {
+        let show = |value: &T| {
+            let word = words.iter().find(|(_, choice)| choice == value).map(|(word, _)| *word);
+            word.unwrap_or_default().to_owned()
+        };
+        self.read(key, default, show, |entry| {
+            let written = text(&entry.value)?.trim().to_ascii_lowercase();
+            words.iter().find(|(word, _)| *word == written).map(|(_, value)| *value).ok_or_else(|| {
+                let all: Vec<_> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
+                Complaint::new("is not one of its words", format!("write {}", all.join(" or ")))
+            })
+        })
+    }
+
+    /// A value that can be switched off; `off` is also what it is when nobody sets it.
+    pub(super) fn or_off<T>(
+        &mut self,
+        key: &str,
+        show: impl Fn(&T) -> String,
+        parse: impl FnOnce(&str) -> Result<T, Complaint>,
+    ) -> Option<T> {
+        let show = |value: &Option<T>| value.as_ref().map_or_else(|| "off".to_owned(), &show);
+        self.read(key, None, show, |entry| match text(&entry.value) {
+            _ if entry.value.as_bool() == Some(false) => Ok(None),
+            Ok("off" | "none") => Ok(None),
+            Ok(written) => parse(written).map(Some),
+            Err(complaint) => Err(complaint.hiding_value()),
+        })
+    }
+
+    /// A path: absolute, `~/…`, or for a flag or variable relative to the working directory.
+    pub(super) fn path(&mut self, key: &str, default: PathBuf) -> PathBuf {
+        let environment = self.environment;
+        self.read(
+            key,
+            default,
+            |path| path.display().to_string(),
+            |entry| {
+                let written = text(&entry.value)?;
+                match (environment.absolute(written), &entry.origin) {
+                    (Some(path), _) => Ok(path),
+                    (None, _) if written.starts_with('~') => Err(Complaint::new(
+                        "starts with ~, but only ~/ of a known home directory can be followed",
+                        "write the whole path",
+                    )),
+                    (None, Origin::Flag(_) | Origin::Variable(_)) => {
+                        Ok(environment.current_dir.join(written))
+                    }
+                    (None, Origin::Default | Origin::File { .. } | Origin::Secret(_)) => Err(Complaint::new(
+                        "is relative, and a daemon's working directory is nobody's choice",
+                        "write it from / or from ~/",
+                    )),
+                }
+            },
+        )
+    }
+
+    /// A value that the sandbox does not let anybody set.
+    pub(super) fn fixed(&mut self, key: &str, value: String) {
+        if let Some(entry) = self.raw.take(key) {
+            let origin = &entry.origin;
+            self.warnings
+                .push(format!("{key} ({origin}) is not used with --sandbox, which keeps to {value}"));
+        }
+        self.known.insert(key.to_owned());
+        self.rows.push(Row { key: key.to_owned(), value, origin: Origin::Default });
+    }
+
+    /// A key that is known, and never allowed where the layers come from.
+    pub(super) fn forbidden(&mut self, key: &str, why: &str, instead: &str) {
+        if let Some(entry) = self.raw.take(key) {
+            let complaint = Complaint::new(why, instead).hiding_value();
+            self.problems.push(complaint.about(key, &entry.value, &entry.origin));
+        }
+    }
+
+    /// Shows a key's value as what became of it.
+    pub(super) fn show_as(&mut self, key: &str, value: String) {
+        if let Some(row) = self.rows.iter_mut().find(|row| row.key == key) {
+            row.value = value;
+        }
+    }
+
+    /// Reads one key: the default when nobody set it, or when what they set is a problem.
+    pub(super) fn read<T>(
+        &mut self,
+        key: &str,
+        default: T,
+        show: impl Fn(&T) -> String,
+        parse: impl FnOnce(&Entry) -> Result<T, Complaint>,
+    ) -> T {
+        if self.raw.entries.contains_key(key) {
+            return self.read_set(key, show, parse).unwrap_or(default);
+        }
+        self.known.insert(key.to_owned());
+        self.rows.push(Row { key: key.to_owned(), value: show(&default), origin: Origin::Default });
+        default
+    }
+
+    /// Reads one key if somebody set it.
+    fn read_set<T>(
+        &mut self,
+        key: &str,
+        show: impl Fn(&T) -> String,
+        parse: impl FnOnce(&Entry) -> Result<T, Complaint>,
+    ) -> Option<T> {
+        self.known.insert(key.to_owned());
+        let entry = self.raw.take(key)?;
+        match parse(&entry) {
+            Ok(value) => {
+                self.rows.push(Row { key: key.to_owned(), value: show(&value), origin: entry.origin });
+                Some(value)
+            }
+            Err(complaint) => {
+                self.problems.push(complaint.about(key, &entry.value, &entry.origin));
+                None
+            }
+        }
+    }
+
+    /// Whether somebody set this key (and it was read).
+    pub(super) fn origin(&self, key: &str) -> Origin {
+        let row = self.rows.iter().find(|row| row.key == key);
+        row.map_or(Origin::Default, |row| row.origin.clone())
+    }
+
+    /// A problem of a value that was fine by itself.
+    pub(super) fn complain(&mut self, key: &str, why: impl Into<String>, instead: impl Into<String>) {
+        let value = self.rows.iter().find(|row| row.key == key).map(|row| format!("{:?}", row.value));
+        let origin = self.origin(key);
+        self.problems.push(Problem {
+            key: key.to_owned(),
+            origin,
+            value,
+            why: why.into(),
+            instead: instead.into(),
+        });
+    }
+
+    /// Turns what nobody asked for into problems. Values stay out of them: a misspelt `api.key` is a key.
+    pub(super) fn refuse_the_rest(&mut self) {
+        for (key, entry) in std::mem::take(&mut self.raw.entries) {
+            let below = format!("{key}.");
+            let section = self.known.iter().find(|known| known.starts_with(&below));
+            if let (Some(known), false) = (section, entry.value.is_table()) {
+                let instead = format!("write its keys one by one, such as {}", spelt(known, &entry.origin));
+                self.problems.push(Complaint::new("is a section", instead).hiding_value().about(
+                    &key,
+                    &entry.value,
+                    &entry.origin,
+                ));
+            } else if section.is_none() {
+                let complaint =
+                    Complaint::new("is not a key of klingd", suggestion(&self.known, &key, &entry.origin));
+                self.problems.push(complaint.hiding_value().about(&key, &entry.value, &entry.origin));
+            }
+        }
+    }
+}
+
+fn within<T: PartialOrd>(
+    kind: &Kind<T>,
+    range: &RangeInclusive<T>,
+    reason: &str,
+    entry: &Entry,
+    instead: &str,
+) -> Result<T, Complaint> {
+    let value = (kind.parse)(&entry.value)?;
+    if range.contains(&value) {
+        return Ok(value);
+    }
+    let (low, high) = ((kind.show)(range.start()), (kind.show)(range.end()));
+    Err(Complaint::new(format!("is not within {low} to {high}, because {reason}"), instead))
+}
+
+fn suggestion(known: &BTreeSet<String>, key: &str, origin: &Origin) -> String {
+    /// Below this a suggestion confuses more than it helps.
+    const CLOSE: f64 = 0.8;
+    let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
+    let likeness = |candidate: &str| {
+        let whole = strsim::jaro_winkler(candidate, key);
+        // The right name in the wrong section is a common slip.
+        let tail = if last(candidate) == last(key) { 0.95 } else { 0.0 };
+        whole.max(tail)
+    };
+    let best =
+        known.iter().map(|candidate| (likeness(candidate), candidate)).max_by(|a, b| a.0.total_cmp(&b.0));
+    match best {
+        Some((likeness, candidate)) if likeness >= CLOSE => {
+            format!("did you mean {}?", spelt(candidate, origin))
+        }
+        Some(_) | None => "`klingd config show` lists every key".to_owned(),
+    }
+}
+
+/// A key as it is written where the mistake was made.
+fn spelt(key: &str, origin: &Origin) -> String {
+    match origin {
+        Origin::Variable(_) => {
+            format!("KLINGD_{}", key.replace('.', "__").replace('-', "_").to_ascii_uppercase())
+        }
+        Origin::Default | Origin::File { .. } | Origin::Secret(_) | Origin::Flag(_) => key.to_owned(),
+    }
+}
