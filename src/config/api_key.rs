@@ -172,3 +172,25 @@ fn read(path: &Path) -> io::Result<Zeroizing<String>> {
     }
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_one_bare_word() {
+        assert_eq!(ApiKey::parse(" sk-abc\r\n").unwrap().expose(), "sk-abc");
+        for bad in ["", " \n", "sk-abc\nsk-def", "Bearer sk-abc", "sk\u{7}abc", "schlüssel", "\u{feff}sk-abc"]
+        {
+            assert!(ApiKey::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_the_fingerprint_alone() {
+        let key = ApiKey::parse("sk-abc").unwrap();
+        // printf %s sk-abc | sha256sum
+        assert_eq!(key.fingerprint(), "1460db1b");
+        assert_eq!(format!("{key:?}"), "ApiKey(1460db1b…)");
+    }
+}

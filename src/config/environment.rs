@@ -31,6 +31,14 @@ impl Environment {
         }
     }
 
+    /// Whether stderr is the journal itself. The variable alone says nothing: a terminal that a user's
+    /// service started inherits it too.
+    pub fn stderr_is_journal(&self) -> bool {
+        let Some(journal) = self.variable("JOURNAL_STREAM").and_then(OsStr::to_str) else { return false };
+        let stderr = rustix::fs::fstat(std::io::stderr());
+        stderr.is_ok_and(|stderr| journal == format!("{}:{}", stderr.st_dev, stderr.st_ino))
+    }
+
     /// A variable that is set and not empty: `NAME=` is how a compose file says "not given".
     pub(super) fn variable(&self, name: &str) -> Option<&OsStr> {
         self.variables.get(OsStr::new(name)).map(OsString::as_os_str).filter(|value| !value.is_empty())

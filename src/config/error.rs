@@ -49,7 +49,7 @@ pub struct SyntaxProblem {
 
 /// One value that cannot be used: where, what, why, and what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{origin}: {key}{} {why}; {instead}", shown(value.as_deref()))]
+#[error("{}{key}{} {why}; {instead}", place(origin), shown(value.as_deref()))]
 pub struct Problem {
     /// The key's whole path.
     pub key: String,
@@ -82,8 +82,20 @@ impl Complaint {
     }
 
     pub(super) fn about(self, key: &str, value: &toml::Value, origin: &Origin) -> Problem {
-        let value = (!self.hide_value).then(|| brief(value));
-        Problem { key: key.to_owned(), origin: origin.clone(), value, why: self.why, instead: self.instead }
+        if self.hide_value {
+            return self.about_hidden(key, origin);
+        }
+        Problem { value: Some(brief(value)), ..self.about_hidden(key, origin) }
+    }
+
+    pub(super) fn about_hidden(self, key: &str, origin: &Origin) -> Problem {
+        Problem {
+            key: key.to_owned(),
+            origin: origin.clone(),
+            value: None,
+            why: self.why,
+            instead: self.instead,
+        }
     }
 }
 
@@ -98,6 +110,10 @@ fn brief(value: &toml::Value) -> String {
         return text;
     }
     text.chars().take(LONGEST).chain(['…']).collect()
+}
+
+fn place(origin: &Origin) -> String {
+    if *origin == Origin::Default { String::new() } else { format!("{origin}: ") }
 }
 
 fn shown(value: Option<&str>) -> String {

@@ -30,48 +30,39 @@ pub(super) fn find(
     let variable = environment.variable("KLINGD_CONFIG").map(PathBuf::from);
     if let Some(named) = overrides.config.clone().or(variable) {
         let path = environment.current_dir.join(named);
-        return match read(&path)? {
-            Some(text) => parse(path, &text).map(Some),
-            None => {
-                let source = io::Error::from(io::ErrorKind::NotFound);
-                Err(ConfigError::Read { path, source, instead: "write one with `klingd config init`" })
-            }
+        return match read(&path) {
+            Ok(text) => parse(path, &text).map(Some),
+            Err(source) => Err(unreadable(path, source)),
         };
     }
     let homes = [environment.config_home(), Some(environment.etc.clone())];
     for path in homes.into_iter().flatten().map(|home| home.join("klingd/klingd.toml")) {
-        if let Some(text) = read(&path)? {
-            return parse(path, &text).map(Some);
+        match read(&path) {
+            Ok(text) => return parse(path, &text).map(Some),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+            Err(source) => return Err(unreadable(path, source)),
         }
     }
     Ok(None)
 }
 
-/// The file's text; `None` when there is no file.
-fn read(path: &Path) -> Result<Option<String>, ConfigError> {
-    let failed = |source: io::Error| {
-        let instead = match source.kind() {
-            io::ErrorKind::PermissionDenied => {
-                "ask for membership of the group that may read it, or name another with --config"
-            }
-            io::ErrorKind::InvalidData => "save it as UTF-8 text",
-            _ => "mend or move it, or name another with --config",
-        };
-        ConfigError::Read { path: path.to_owned(), source, instead }
-    };
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            return Ok(None);
-        }
-        Err(error) => return Err(failed(error)),
-    };
+fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();
-    let length = file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
+    let length = File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
     if length as u64 > MAX_BYTES {
-        return Err(failed(io::Error::other("it has more than 1 MiB")));
+        return Err(io::Error::other("it has more than 1 MiB"));
     }
-    Ok(Some(text))
+    Ok(text)
+}
+
+fn unreadable(path: PathBuf, source: io::Error) -> ConfigError {
+    let instead = match source.kind() {
+        io::ErrorKind::NotFound => "name one that exists, or write one with `klingd config init`",
+        io::ErrorKind::PermissionDenied => "join the group that may read it, or name another with --config",
+        io::ErrorKind::InvalidData => "save it as UTF-8 text",
+        _ => "mend or move it, or name another with --config",
+    };
+    ConfigError::Read { path, source, instead }
 }
 
 fn parse(path: PathBuf, text: &str) -> Result<ConfigFile, ConfigError> {
@@ -119,13 +110,21 @@ fn position(text: &str, offset: usize) -> (usize, usize) {
 }
 
 /// A line of the file for a message. A broken line is often one where somebody just pasted a key, so
-/// whatever follows a word that smells of a secret stays out of terminals and logs.
+/// whatever follows a word that smells of a secret, and every long run of letters with a digit, stays
+/// out of terminals and logs.
 fn without_secrets(line: &str) -> String {
     const WORDS: [&str; 6] = ["key", "token", "secret", "password", "bearer", "://"];
     let lower = line.to_ascii_lowercase();
-    let end = WORDS.iter().filter_map(|word| Some(lower.find(word)? + word.len())).min();
-    match end {
-        Some(end) if end < line.len() => format!("{}…", line[..end].escape_debug()),
-        Some(_) | None => line.escape_debug().to_string(),
-    }
+    let end =
+        WORDS.iter().filter_map(|word| Some(lower.find(word)? + word.len())).min().unwrap_or(line.len());
+    let hidden = if end < line.len() { "…" } else { "" };
+    let words = line[..end].split_inclusive(|c: char| !c.is_ascii_alphanumeric() && !"-_+/=".contains(c));
+    let shown: String = words.map(|word| if looks_like_a_secret(word) { "…" } else { word }).collect();
+    format!("{}{hidden}", shown.escape_debug())
+}
+
+fn looks_like_a_secret(word: &str) -> bool {
+    /// No key of the configuration is this long and has a digit as well.
+    const SHORTEST: usize = 16;
+    word.len() >= SHORTEST && word.bytes().any(|byte| byte.is_ascii_digit())
 }

@@ -3,19 +3,21 @@
 //! merger is one other file.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::PathBuf;
 
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider, Source};
 
-use super::error::{ConfigError, Problem};
+use super::error::{Complaint, ConfigError, Problem};
 use super::file::{self, ConfigFile};
 use super::raw::{self, Entry, Origin, Raw};
-use super::{Environment, Overrides, units};
+use super::{Environment, Overrides};
 
 /// What [`layers`] found.
 pub(super) struct Layers {
     pub(super) raw: Raw,
-    pub(super) file: Option<std::path::PathBuf>,
+    pub(super) file: Option<PathBuf>,
     /// Variables and flags that could not even be read.
     pub(super) problems: Vec<Problem>,
 }
@@ -27,35 +29,41 @@ const NOT_LAYERED: [&str; 2] = ["KLINGD_CONFIG", "KLINGD_API__KEY"];
 /// Reads the file, the variables and the flags into one flat map.
 pub(super) fn layers(overrides: &Overrides, environment: &Environment) -> Result<Layers, ConfigError> {
     let file = file::find(overrides, environment)?;
-    let mut problems = Vec::new();
     let mut merged = Figment::new();
     if let Some(file) = &file {
         merged = merged.merge(Layer::of_file(file));
     }
-    for layer in variables(environment, &mut problems).into_iter().chain(flags(overrides, &mut problems)) {
-        merged = merged.merge(layer);
+    let mut problems = Vec::new();
+    for given in variables(environment).into_iter().chain(flags(overrides)) {
+        match given.layer() {
+            Ok(layer) => merged = merged.merge(layer),
+            Err(complaint) => problems.push(complaint.about_hidden(&given.key, &given.origin)),
+        }
     }
     let values = merged.data().map_err(|error| ConfigError::Merge(error.to_string()))?;
     let mut raw = Raw::default();
     let none = BTreeMap::new();
     let lines = file.as_ref().map_or(&none, |file| &file.lines);
+    let origin = |tag, key: &str| origin(merged.get_metadata(tag), lines, key);
     for (key, value) in values.get(&Profile::Default).into_iter().flatten() {
-        flatten(
-            raw::join("", key),
-            value,
-            &|tag, key| origin(merged.get_metadata(tag), lines, key),
-            &mut raw,
-        )?;
+        flatten(raw::join("", key), value, &origin, &mut raw)?;
     }
     Ok(Layers { raw, file: file.map(|file| file.path), problems })
 }
 
-fn variables(environment: &Environment, problems: &mut Vec<Problem>) -> Vec<Layer> {
-    let mut layers = Vec::new();
-    for (name, value) in &environment.variables {
+/// A value given as text, by a variable or a flag.
+struct Given<'a> {
+    origin: Origin,
+    key: String,
+    text: &'a OsStr,
+}
+
+fn variables(environment: &Environment) -> Vec<Given<'_>> {
+    let mut given = Vec::new();
+    for (name, text) in &environment.variables {
         let Some(name) = name.to_str() else { continue };
         let Some(rest) = name.strip_prefix("KLINGD_") else { continue };
-        if NOT_LAYERED.contains(&name) || value.is_empty() {
+        if NOT_LAYERED.contains(&name) || text.is_empty() {
             continue;
         }
         let mut key = rest.to_ascii_lowercase().replace("__", ".");
@@ -63,44 +71,37 @@ fn variables(environment: &Environment, problems: &mut Vec<Problem>) -> Vec<Laye
             // The names of request types have dashes, which no shell takes in a variable.
             key = format!("prices.{}", request_type.replace('_', "-"));
         }
-        let problem = |why: &str, instead: &str| Problem {
-            key: key.clone(),
-            origin: Origin::Variable(name.to_owned()),
-            value: None,
-            why: why.to_owned(),
-            instead: instead.to_owned(),
-        };
-        match value.to_str() {
-            _ if key.split('.').any(str::is_empty) => {
-                problems.push(problem(
-                    "is not a key of klingd",
-                    "unset it, or write it like KLINGD_API__BASE_URL",
-                ));
-            }
-            Some(text) => layers.push(Layer::of_text(name, &key, text)),
-            None => problems.push(problem("is not UTF-8 text", "write it in UTF-8")),
-        }
+        given.push(Given { origin: Origin::Variable(name.to_owned()), key, text });
     }
-    layers
+    given
 }
 
-fn flags(overrides: &Overrides, problems: &mut Vec<Problem>) -> Vec<Layer> {
-    let mut layers = Vec::new();
-    match overrides.data_dir.as_deref().map(|path| path.to_str()) {
-        Some(Some(path)) => layers.push(Layer::of_text("--data-dir", "data_dir", path)),
-        Some(None) => problems.push(Problem {
-            key: "data_dir".to_owned(),
-            origin: Origin::Flag("--data-dir".to_owned()),
-            value: None,
-            why: "is not UTF-8 text".to_owned(),
-            instead: "name a directory whose path is UTF-8".to_owned(),
-        }),
-        None => {}
+fn flags(overrides: &Overrides) -> Vec<Given<'_>> {
+    let flag = |name: &str, key: &str, text| Given {
+        origin: Origin::Flag(name.to_owned()),
+        key: key.to_owned(),
+        text,
+    };
+    let data_dir = overrides.data_dir.as_ref().map(|path| flag("--data-dir", "data_dir", path.as_os_str()));
+    let log_level =
+        overrides.log_level.map(|level| flag("-v or -q", "log.level", OsStr::new(level.as_str())));
+    data_dir.into_iter().chain(log_level).collect()
+}
+
+impl Given<'_> {
+    fn layer(&self) -> Result<Layer, Complaint> {
+        if self.key.split('.').any(str::is_empty) {
+            return Err(Complaint::new(
+                "is not a key of klingd",
+                "unset it, or write one like KLINGD_API__BASE_URL",
+            ));
+        }
+        let text =
+            self.text.to_str().ok_or_else(|| Complaint::new("is not UTF-8 text", "write it in UTF-8"))?;
+        // Always text: figment's own reader of variables would guess a type from the look of it.
+        let values = figment::util::nest(&self.key, Value::from(text)).into_dict().unwrap_or_default();
+        Ok(Layer { metadata: Metadata::from("text", self.origin.to_string()), values })
     }
-    if let Some(level) = overrides.log_level {
-        layers.push(Layer::of_text("-v", "log.level", units::show_level(level)));
-    }
-    layers
 }
 
 /// One source of values for figment. Its metadata is how a leaf's [`Origin`] is found again.
@@ -112,12 +113,6 @@ struct Layer {
 impl Layer {
     fn of_file(file: &ConfigFile) -> Self {
         Self { metadata: Metadata::from("file", Source::File(file.path.clone())), values: dict(&file.table) }
-    }
-
-    /// One variable or flag. Always text: figment's own `Env` would guess a type from the look of it.
-    fn of_text(name: &str, key: &str, text: &str) -> Self {
-        let values = figment::util::nest(key, Value::from(text)).into_dict().unwrap_or_default();
-        Self { metadata: Metadata::from("text", name), values }
     }
 }
 

@@ -4,8 +4,8 @@
 //! file and of the API key. Must not create anything, print, look at the network or judge what belongs
 //! to others: the output template is `disk`'s to parse, request fields and the page's prices are `domain`'s.
 //!
-//! The way of a value: [`load`] merges the layers into a flat [`raw::Raw`], [`resolve`] reads every key
-//! from it once through a [`reader::Reader`], which checks, remembers where the value came from and
+//! The way of a value: `load` merges the layers into a flat `raw::Raw`, `resolve` reads every key
+//! from it once through a `reader::Reader`, which checks, remembers where the value came from and
 //! gathers every problem, so that a person mends a file in one go.
 
 mod api_key;
@@ -27,13 +27,15 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
+use crate::domain::request::Draft;
+
 pub use api_key::{ApiKey, KeyError};
 pub use environment::Environment;
 pub use error::{ConfigError, Problem, SyntaxProblem};
 pub use raw::Origin;
 pub use sections::{
     Api, Budget, Download, Inbox, Log, LogFormat, LogLevel, Metrics, OnInternalError, OnUncleanStop, Output,
-    Poll, PriceOverride, Prices, Proxy, Submit,
+    Poll, Prices, Proxy, Submit,
 };
 pub use units::{show_duration, show_size};
 
@@ -62,11 +64,10 @@ pub struct Config {
     pub poll: Poll,
     /// What may be spent.
     pub budget: Budget,
-    /// Prices that differ from the provider's page.
+    /// What each request type costs.
     pub prices: Prices,
-    /// Request fields for jobs that do not set them, by the provider's names; names and types are
-    /// checked here, ranges with the job.
-    pub defaults: serde_json::Map<String, serde_json::Value>,
+    /// Request fields for jobs that do not set them: of the right types, not yet checked.
+    pub defaults: Draft,
     /// The watched folder.
     pub inbox: Inbox,
     /// Where videos go.
@@ -79,7 +80,8 @@ pub struct Config {
     pub log: Log,
     /// Sentences a person should read once; nothing here keeps klingd from working.
     pub warnings: Vec<String>,
-    missing_key: Option<KeyError>,
+    /// Why `api_key` is `None`, when it is.
+    missing_key: KeyError,
     rows: Vec<Row>,
 }
 
@@ -125,7 +127,7 @@ impl Config {
     /// # Errors
     /// Where the key was looked for, what was wrong there, and the three ways to give one.
     pub fn require_key(&self) -> Result<&ApiKey, KeyError> {
-        self.api_key.as_ref().ok_or_else(|| self.missing_key.clone().unwrap_or_default())
+        self.api_key.as_ref().ok_or_else(|| self.missing_key.clone())
     }
 
     /// Each key with its effective value as it was loaded, in the order of the documentation.

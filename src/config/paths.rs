@@ -14,7 +14,7 @@ pub(super) fn data_dir(read: &mut Reader, environment: &Environment, sandbox: bo
     const KEY: &str = "data_dir";
     let default = environment.state_directory().or_else(|| Some(environment.data_home()?.join("klingd")));
     let path = read.path(KEY, default.unwrap_or_default());
-    if path.as_os_str().is_empty() && read.origin(KEY) == Origin::Default {
+    if path.as_os_str().is_empty() {
         read.complain(KEY, "cannot be guessed without a home directory", "name one with --data-dir");
     }
     if !sandbox {

@@ -5,7 +5,9 @@ use std::fmt;
 use std::path::PathBuf;
 
 /// Where a value came from; its text is how a message points there.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// Its order is the order in which problems are told: by line of the file, then the variables, then the flags.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
     /// Nobody set it.
     Default,

@@ -15,7 +15,7 @@ pub(super) struct Reader<'a> {
     environment: &'a Environment,
     known: BTreeSet<String>,
     pub(super) rows: Vec<Row>,
-    pub(super) problems: Vec<Problem>,
+    problems: Vec<Problem>,
     pub(super) warnings: Vec<String>,
 }
 
@@ -130,15 +130,13 @@ impl<'a> Reader<'a> {
             self.warnings
                 .push(format!("{key} ({origin}) is not used with --sandbox, which keeps to {value}"));
         }
-        self.known.insert(key.to_owned());
-        self.rows.push(Row { key: key.to_owned(), value, origin: Origin::Default });
+        self.show_default(key, value);
     }
 
     /// A key that is known, and never allowed where the layers come from.
     pub(super) fn forbidden(&mut self, key: &str, why: &str, instead: &str) {
         if let Some(entry) = self.raw.take(key) {
-            let complaint = Complaint::new(why, instead).hiding_value();
-            self.problems.push(complaint.about(key, &entry.value, &entry.origin));
+            self.problems.push(Complaint::new(why, instead).about_hidden(key, &entry.origin));
         }
     }
 
@@ -160,9 +158,14 @@ impl<'a> Reader<'a> {
         if self.raw.entries.contains_key(key) {
             return self.read_set(key, show, parse).unwrap_or(default);
         }
-        self.known.insert(key.to_owned());
-        self.rows.push(Row { key: key.to_owned(), value: show(&default), origin: Origin::Default });
+        self.show_default(key, show(&default));
         default
+    }
+
+    /// Notes a key that nobody set, and what holds instead.
+    pub(super) fn show_default(&mut self, key: &str, value: String) {
+        self.known.insert(key.to_owned());
+        self.rows.push(Row { key: key.to_owned(), value, origin: Origin::Default });
     }
 
     /// Reads one key if somebody set it.
@@ -194,35 +197,66 @@ impl<'a> Reader<'a> {
 
     /// A problem of a value that was fine by itself.
     pub(super) fn complain(&mut self, key: &str, why: impl Into<String>, instead: impl Into<String>) {
-        let value = self.rows.iter().find(|row| row.key == key).map(|row| format!("{:?}", row.value));
-        let origin = self.origin(key);
+        let row = self.rows.iter().find(|row| row.key == key);
         self.problems.push(Problem {
             key: key.to_owned(),
-            origin,
-            value,
+            origin: self.origin(key),
+            value: row.map(|row| row.value.clone()).filter(|value| !value.is_empty()),
             why: why.into(),
             instead: instead.into(),
         });
     }
 
     /// Turns what nobody asked for into problems. Values stay out of them: a misspelt `api.key` is a key.
-    pub(super) fn refuse_the_rest(&mut self) {
+    fn refuse_the_rest(&mut self) {
         for (key, entry) in std::mem::take(&mut self.raw.entries) {
             let below = format!("{key}.");
             let section = self.known.iter().find(|known| known.starts_with(&below));
-            if let (Some(known), false) = (section, entry.value.is_table()) {
-                let instead = format!("write its keys one by one, such as {}", spelt(known, &entry.origin));
-                self.problems.push(Complaint::new("is a section", instead).hiding_value().about(
-                    &key,
-                    &entry.value,
-                    &entry.origin,
-                ));
-            } else if section.is_none() {
-                let complaint =
-                    Complaint::new("is not a key of klingd", suggestion(&self.known, &key, &entry.origin));
-                self.problems.push(complaint.hiding_value().about(&key, &entry.value, &entry.origin));
-            }
+            let complaint = match section {
+                Some(_) if entry.value.is_table() => continue,
+                Some(known) => {
+                    let instead =
+                        format!("write its keys one by one, such as {}", spelt(known, &entry.origin));
+                    Complaint::new("is a section", instead)
+                }
+                None => Complaint::new("is not a key of klingd", self.suggestion(&key, &entry)),
+            };
+            self.problems.push(complaint.about_hidden(&key, &entry.origin));
         }
+    }
+
+    fn suggestion(&self, key: &str, entry: &Entry) -> String {
+        /// Below this a suggestion confuses more than it helps.
+        const CLOSE: f64 = 0.8;
+        fn last(key: &str) -> &str {
+            key.rsplit_once('.').map_or(key, |(_, last)| last)
+        }
+        let likeness = |candidate: &str| {
+            // The right name in the wrong section is a common slip.
+            let tail = if last(candidate) == last(key) { 0.95 } else { 0.0 };
+            strsim::jaro_winkler(candidate, key).max(tail)
+        };
+        let sections = self.known.iter().filter_map(|known| Some(known.rsplit_once('.')?.0));
+        let keys = self.known.iter().map(String::as_str);
+        let best = if entry.value.is_table() {
+            sections.max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
+        } else {
+            keys.max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
+        };
+        match best.filter(|best| likeness(best) >= CLOSE) {
+            Some(best) => format!("did you mean {}?", spelt(best, &entry.origin)),
+            None => "`klingd config show` lists every key".to_owned(),
+        }
+    }
+
+    /// The end of the reading: the warnings and what to show, or every problem.
+    pub(super) fn finish(mut self) -> Result<(Vec<String>, Vec<Row>), Vec<Problem>> {
+        self.refuse_the_rest();
+        if self.problems.is_empty() {
+            return Ok((self.warnings, self.rows));
+        }
+        self.problems.sort_by(|a, b| a.origin.cmp(&b.origin));
+        Err(self.problems)
     }
 }
 
@@ -239,26 +273,6 @@ fn within<T: PartialOrd>(
     }
     let (low, high) = ((kind.show)(range.start()), (kind.show)(range.end()));
     Err(Complaint::new(format!("is not within {low} to {high}, because {reason}"), instead))
-}
-
-fn suggestion(known: &BTreeSet<String>, key: &str, origin: &Origin) -> String {
-    /// Below this a suggestion confuses more than it helps.
-    const CLOSE: f64 = 0.8;
-    let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
-    let likeness = |candidate: &str| {
-        let whole = strsim::jaro_winkler(candidate, key);
-        // The right name in the wrong section is a common slip.
-        let tail = if last(candidate) == last(key) { 0.95 } else { 0.0 };
-        whole.max(tail)
-    };
-    let best =
-        known.iter().map(|candidate| (likeness(candidate), candidate)).max_by(|a, b| a.0.total_cmp(&b.0));
-    match best {
-        Some((likeness, candidate)) if likeness >= CLOSE => {
-            format!("did you mean {}?", spelt(candidate, origin))
-        }
-        Some(_) | None => "`klingd config show` lists every key".to_owned(),
-    }
 }
 
 /// A key as it is written where the mistake was made.

@@ -9,8 +9,9 @@ use super::error::{Complaint, ConfigError};
 use super::load::Layers;
 use super::reader::Reader;
 use super::sections::*;
-use super::units::{DURATION, LEVELS, RATE, SIZE, SWITCH, TEXT, whole};
-use super::{Config, Environment, Origin, Overrides, Row, endpoint, paths, tables};
+use super::units::{DURATION, RATE, SIZE, SWITCH, TEXT, whole};
+use super::{ApiKey, Config, Environment, Origin, Overrides, Row, endpoint, paths, tables};
+use crate::domain::Credits;
 
 const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -65,11 +66,12 @@ pub(super) fn resolve(
 ) -> Result<Config, ConfigError> {
     let sandbox = overrides.sandbox;
     let preset = if sandbox { sandbox_defaults() } else { real_defaults() };
-    let read = &mut Reader::new(layers.raw, layers.problems, environment);
+    let mut reader = Reader::new(layers.raw, layers.problems, environment);
+    let read = &mut reader;
 
     let data_dir = paths::data_dir(read, environment, sandbox);
     let api = api(read, sandbox);
-    let (api_key, missing_key) = api_key(read, environment, sandbox);
+    let key = api_key(read, environment, sandbox);
     let submit = submit(read);
     let poll = poll(read, &preset);
     let budget = budget(read);
@@ -81,18 +83,15 @@ pub(super) fn resolve(
     let metrics = metrics(read);
     let log = log(read);
     paths::refuse_loops(read, &data_dir, &inbox, &output);
-    read.refuse_the_rest();
+    let (warnings, rows) = reader.finish().map_err(ConfigError::Invalid)?;
 
-    if !read.problems.is_empty() {
-        return Err(ConfigError::Invalid(std::mem::take(&mut read.problems)));
-    }
-    let (warnings, rows) = (std::mem::take(&mut read.warnings), std::mem::take(&mut read.rows));
+    let missing_key = key.as_ref().err().cloned().unwrap_or_default();
     Ok(Config {
         sandbox,
         data_dir,
         file: layers.file,
         api,
-        api_key,
+        api_key: key.ok(),
         submit,
         poll,
         budget,
@@ -142,11 +141,8 @@ fn api(read: &mut Reader, sandbox: bool) -> Api {
     Api { base_url, connect_timeout, submit_timeout, status_timeout, proxy }
 }
 
-fn api_key(
-    read: &mut Reader,
-    environment: &Environment,
-    sandbox: bool,
-) -> (Option<super::ApiKey>, Option<KeyError>) {
+/// The key, or why there is none.
+fn api_key(read: &mut Reader, environment: &Environment, sandbox: bool) -> Result<ApiKey, KeyError> {
     read.forbidden(
         "api.key",
         "never stands in the configuration file, which people copy, commit and paste into tickets",
@@ -154,24 +150,20 @@ fn api_key(
          or in the variable KLINGD_API__KEY",
     );
     let key_file = paths::key_file(read, environment);
-    let row = |value: String, origin| Row { key: "api.key".to_owned(), value, origin };
-    if sandbox {
+    let search = if sandbox {
         // A real key has no business with simulated tasks, so it is not even read.
-        read.rows.push(row("not read: this is the sandbox".to_owned(), Origin::Default));
-        return (None, None);
-    }
-    let found = api_key::search(environment, key_file);
-    read.warnings.extend(found.warnings);
-    match found.key {
-        Ok((key, origin)) => {
-            read.rows.push(row(format!("hidden, fingerprint {}", key.fingerprint()), origin));
-            (Some(key), None)
-        }
-        Err(missing) => {
-            read.rows.push(row("none".to_owned(), Origin::Default));
-            (None, Some(missing))
-        }
-    }
+        let looked_at = vec!["the sandbox reads none".to_owned()];
+        api_key::Search { key: Err(KeyError { looked_at }), warnings: Vec::new() }
+    } else {
+        api_key::search(environment, key_file)
+    };
+    read.warnings.extend(search.warnings);
+    let (value, origin) = match &search.key {
+        Ok((key, origin)) => (format!("hidden, fingerprint {}", key.fingerprint()), origin.clone()),
+        Err(_) => ("none".to_owned(), Origin::Default),
+    };
+    read.rows.push(Row { key: "api.key".to_owned(), value, origin });
+    search.key.map(|(key, _)| key)
 }
 
 fn submit(read: &mut Reader) -> Submit {
@@ -265,7 +257,7 @@ fn poll(read: &mut Reader, preset: &Preset) -> Poll {
         "poll.confirm_failed",
         DURATION,
         preset.confirm_failed,
-        secs(1)..=HOUR,
+        100 * MILLISECOND..=HOUR,
         "the second look must find another moment than the first",
     );
     Poll { first, every, slowest, max_per_second, confirm_failed }
@@ -281,12 +273,12 @@ fn budget(read: &mut Reader) -> Budget {
 }
 
 /// A cap in credits, where 0 is none.
-fn cap(read: &mut Reader, key: &str, default: u64) -> Option<u64> {
-    Some(credits(read, key, default)).filter(|cap| *cap > 0)
+fn cap(read: &mut Reader, key: &str, default: u64) -> Option<Credits> {
+    Some(credits(read, key, default)).filter(|cap| *cap > Credits::ZERO)
 }
 
-fn credits(read: &mut Reader, key: &str, default: u64) -> u64 {
-    read.bounded(key, whole(), default, 0..=MAX_CREDITS, "sums of credits must stay exact")
+fn credits(read: &mut Reader, key: &str, default: u64) -> Credits {
+    Credits::new(read.bounded(key, whole(), default, 0..=MAX_CREDITS, "sums of credits must stay exact"))
 }
 
 fn inbox(read: &mut Reader, data_dir: &Path, sandbox: bool) -> Inbox {
@@ -395,6 +387,6 @@ fn log(read: &mut Reader) -> Log {
     ];
     Log {
         format: read.choice("log.format", &formats, LogFormat::Auto),
-        level: read.choice("log.level", &LEVELS, LogLevel::Info),
+        level: read.choice("log.level", &LogLevel::ALL.map(|level| (level.as_str(), level)), LogLevel::Info),
     }
 }

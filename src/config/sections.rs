@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use url::Url;
 
+use crate::domain::Credits;
+use crate::domain::job_type::{JobType, Price};
+
 /// `[api]`: how the provider is reached.
 #[derive(Debug, Clone)]
 pub struct Api {
@@ -101,42 +104,33 @@ pub struct Poll {
     pub confirm_failed: Duration,
 }
 
-/// `[budget]`, in credits; `None` is no cap.
+/// `[budget]`; `None` is no cap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
     /// For one job.
-    pub per_job: Option<u64>,
+    pub per_job: Option<Credits>,
     /// For one local day.
-    pub per_day: Option<u64>,
+    pub per_day: Option<Credits>,
     /// For the life of this queue.
-    pub total: Option<u64>,
+    pub total: Option<Credits>,
     /// The CLI asks before queueing more than this at once; 0 asks always.
-    pub confirm_above: u64,
+    pub confirm_above: Credits,
 }
 
-/// `[prices]`: what differs from the provider's page.
+/// `[prices]`: what each request type costs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Prices {
-    /// The day these prices were read.
-    pub date: Option<jiff::civil::Date>,
-    /// By request type, such as `pro-text-to-video`.
-    pub overrides: BTreeMap<String, PriceOverride>,
+    /// The day the prices were read, such as `2026-01-31`.
+    pub as_of: String,
+    /// What differs from the provider's page.
+    pub overrides: BTreeMap<JobType, Price>,
 }
 
-/// The price of one request type, in credits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PriceOverride {
-    /// For each second, with sound or without.
-    PerSecond(u64),
-    /// For each second, by whether native audio is made.
-    PerSecondBySound {
-        /// Without audio.
-        silent: u64,
-        /// With audio.
-        sound: u64,
-    },
-    /// For each video (the `video-edit` types).
-    Fixed(u64),
+impl Prices {
+    /// The price that holds.
+    pub fn of(&self, job_type: JobType) -> Price {
+        self.overrides.get(&job_type).copied().unwrap_or(job_type.price())
+    }
 }
 
 /// `[inbox]`: the watched folder.
@@ -156,8 +150,8 @@ pub struct Inbox {
     pub scan_every: Duration,
     /// Jobs of one file, after expansion.
     pub max_jobs_per_file: usize,
-    /// Credits of one file; `None` is no cap.
-    pub max_credits_per_file: Option<u64>,
+    /// What one file may cost; `None` is no cap.
+    pub max_credits_per_file: Option<Credits>,
 }
 
 /// `[output]`: where videos go.
@@ -232,4 +226,20 @@ pub enum LogLevel {
     Debug,
     /// And everything else.
     Trace,
+}
+
+impl LogLevel {
+    /// All of them, from the fewest lines to the most.
+    pub const ALL: [Self; 5] = [Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace];
+
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
 }

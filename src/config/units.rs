@@ -8,7 +8,6 @@ use jiff::{Span, SpanRelativeTo};
 use toml::Value;
 
 use super::error::Complaint;
-use super::sections::LogLevel;
 
 /// How a kind of value is read and shown again.
 pub(super) struct Kind<T> {
@@ -26,8 +25,10 @@ pub(super) fn whole<T: TryFrom<i64> + Display>() -> Kind<T> {
         };
         let number = number
             .ok_or_else(|| Complaint::new("is not a whole number", "write one, without quotes or unit"))?;
-        T::try_from(number)
-            .map_err(|_| Complaint::new("is negative or too large", "write a smaller number from 0 up"))
+        T::try_from(number).map_err(|_| {
+            let why = if number < 0 { "is negative" } else { "is too large" };
+            Complaint::new(why, "write a whole number from 0 up")
+        })
     };
     Kind { parse, show: T::to_string }
 }
@@ -151,22 +152,87 @@ pub fn show_size(bytes: u64) -> String {
     format!("{} {unit}", bytes / factor)
 }
 
-/// The words of `log.level`.
-pub(super) const LEVELS: [(&str, LogLevel); 5] = [
-    ("error", LogLevel::Error),
-    ("warn", LogLevel::Warn),
-    ("info", LogLevel::Info),
-    ("debug", LogLevel::Debug),
-    ("trace", LogLevel::Trace),
-];
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// A level as the configuration writes it.
-pub(super) fn show_level(level: LogLevel) -> &'static str {
-    match level {
-        LogLevel::Error => "error",
-        LogLevel::Warn => "warn",
-        LogLevel::Info => "info",
-        LogLevel::Debug => "debug",
-        LogLevel::Trace => "trace",
+    fn written(text: &str) -> Value {
+        Value::from(text)
+    }
+
+    #[test]
+    fn durations_have_units() {
+        let read = |text: &str| (DURATION.parse)(&written(text)).map(|duration| duration.as_millis());
+        for (text, milliseconds) in [
+            ("250ms", 250),
+            ("10s", 10_000),
+            ("1h30m", 5_400_000),
+            ("1h 30m", 5_400_000),
+            ("2 minutes", 120_000),
+            ("7d", 604_800_000),
+            ("0s", 0),
+        ] {
+            assert_eq!(read(text), Ok(milliseconds), "{text}");
+        }
+        for text in ["", "10", "1.5", "soon", "-10s", "10s ago", "1month", "s", "9999999999999999h"] {
+            assert!(read(text).is_err(), "{text:?}");
+        }
+        assert_eq!((DURATION.parse)(&Value::from(10)).unwrap_err().why, "has no unit");
+        assert_eq!(read("10").unwrap_err().why, "has no unit");
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        let read = |text: &str| (SIZE.parse)(&written(text));
+        for (text, bytes) in [
+            ("5 GiB", 5 << 30),
+            ("5GiB", 5 << 30),
+            ("500 MB", 500_000_000),
+            ("1 kB", 1000),
+            ("1 KiB", 1024),
+            ("0 B", 0),
+            ("2 tib", 2 << 40),
+        ] {
+            assert_eq!(read(text), Ok(bytes), "{text}");
+        }
+        for text in [
+            "",
+            "5",
+            "GiB",
+            "1.5 GiB",
+            "-1 GB",
+            "5 GiBB",
+            "5 Gi B",
+            "99999999999 TiB",
+            "99999999999999999999 B",
+        ] {
+            assert!(read(text).is_err(), "{text:?}");
+        }
+        assert_eq!((SIZE.parse)(&Value::from(5)).unwrap_err().why, "has no unit");
+    }
+
+    #[test]
+    fn what_is_shown_reads_back_as_the_same() {
+        // Seed 7, and the corners.
+        let mut dice = fastrand::Rng::with_seed(7);
+        let corners = [0, 1, 999, 1000, 1024, 1 << 30, 1 << 40, u64::MAX];
+        for number in corners.into_iter().chain((0..1000).map(|_| dice.u64(..) >> dice.u32(..64))) {
+            assert_eq!((SIZE.parse)(&written(&show_size(number))), Ok(number));
+            let duration = Duration::from_millis(number % (1 << 40));
+            assert_eq!((DURATION.parse)(&written(&show_duration(duration))), Ok(duration));
+        }
+    }
+
+    #[test]
+    fn numbers_and_switches_are_strict_about_their_type() {
+        assert_eq!((whole::<u64>().parse)(&written("1_000")), Ok(1000));
+        assert!((whole::<u64>().parse)(&Value::from(1.0)).is_err());
+        assert!((whole::<u32>().parse)(&Value::from(-1)).is_err());
+        assert!((whole::<u32>().parse)(&Value::from(1_i64 << 32)).is_err());
+        assert_eq!((RATE.parse)(&Value::from(2)), Ok(2.0));
+        assert!((RATE.parse)(&Value::from(f64::NAN)).is_err());
+        assert!((RATE.parse)(&written("inf")).is_err());
+        assert_eq!((SWITCH.parse)(&written("Off")), Ok(false));
+        assert!((SWITCH.parse)(&Value::from(1)).is_err());
     }
 }
