@@ -1,1 +1,45 @@
-//! disk
+//! The only place that writes files.
+//!
+//! It owns the recipe by which a file that was paid for reaches its final name whole or not at all, and
+//! everything else of ours on a disk: names, locks, small files, free space. Its callers bring bytes and paths;
+//! it knows nothing of jobs, of the network or of the database, and it never asks for the time.
+//!
+//! Everything here blocks; async callers wrap it in `spawn_blocking`.
+//!
+//! | file | owns |
+//! |---|---|
+//! | [`part`] | the temporary file of a download: counted, hashed, capped, resumable |
+//! | [`publish`] | giving a finished file its final name, never over another file |
+//! | [`small`] | whole small files: written at once, read with a limit, removed |
+//! | [`dir`] | directories: made durably, and never outside their root |
+//! | [`name`] | the output template: from a job's fields to a relative path |
+//! | [`safe`] | text of strangers made fit for a file name |
+//! | [`mp4`] | whether a file is a whole video, and what it says of itself |
+//! | [`space`] | free bytes, and the ballast for a full disk |
+//! | [`lock`] | one daemon a data directory |
+//! | [`hash`] | a SHA-256 as a value |
+//! | [`error`] | what can go wrong, sorted by what the caller does about it |
+
+pub mod dir;
+pub mod error;
+pub mod hash;
+pub mod name;
+pub mod part;
+pub mod publish;
+pub mod safe;
+pub mod small;
+
+pub use dir::{below_root, create_dirs_durably, create_root};
+pub use error::DiskError;
+pub use hash::Sha256;
+pub use name::{Fields, Template, TemplateError, numbered};
+pub use part::{Finished, Part, part_path};
+pub use publish::{already_published, publish, relocate, rename_no_clobber, set_aside};
+pub use small::{Access, Clobber, read_bounded, remove_durably, write_atomically};
+
+/// Puts a file where a stranger, a crash or an older run may have left one.
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a stranger does not write by our recipe")]
+fn plant(path: impl AsRef<std::path::Path>, bytes: impl AsRef<[u8]>) {
+    std::fs::write(path, bytes).unwrap();
+}

@@ -1,0 +1,280 @@
+//! Giving a finished file its final name: whole, durable, and never over another file.
+//!
+//! The order is what makes it safe: content synced, then renamed, then the directory synced. Any other order
+//! leaves an empty file under the final name, or none, after a power cut.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+use sha2::Digest;
+
+use super::dir::{parent, sync_dir};
+use super::error::DiskError;
+use super::hash::Sha256;
+use super::part::{Part, hash_start, part_path};
+use super::small::{Access, remove_durably, set_access};
+
+/// What is copied at a time between filesystems.
+const COPY_BLOCK_BYTES: usize = 256 * 1024;
+
+/// Gives the part its final name, readable by owner and group. When this returns, a power cut leaves it
+/// there.
+///
+/// [`DiskError::Exists`] when the name is taken: by a stranger, or by ourselves before a crash, which
+/// [`already_published`] tells apart.
+pub fn publish(part_path: &Path, final_path: &Path) -> Result<(), DiskError> {
+    let file = open_regular(part_path)?;
+    set_access(&file, Access::Group).map_err(DiskError::at("set the mode of", part_path))?;
+    file.sync_all().map_err(DiskError::at("sync", part_path))?;
+    rename_no_clobber(part_path, final_path)
+}
+
+/// Whether exactly this file stands under its final name already: after a crash between publishing and
+/// recording. If so, it is durable when this returns.
+pub fn already_published(final_path: &Path, bytes: u64, sha256: &Sha256) -> Result<bool, DiskError> {
+    let file = match open_regular(final_path) {
+        Ok(file) => file,
+        Err(DiskError::Gone { .. } | DiskError::Foreign { .. }) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let length = file.metadata().map_err(DiskError::at("look at", final_path))?.len();
+    if length != bytes {
+        return Ok(false);
+    }
+    let found = hash_start(&file, length).map_err(DiskError::at("read", final_path))?;
+    if found.finalize().as_slice() != sha256.as_bytes() {
+        return Ok(false);
+    }
+    // The rename may have been the last thing before the kill; it is not yet known to be durable.
+    file.sync_all().map_err(DiskError::at("sync", final_path))?;
+    sync_dir(parent(final_path))?;
+    Ok(true)
+}
+
+/// Moves a file within its filesystem, durably, to a name that must be free. Content and mode stay untouched.
+pub fn rename_no_clobber(from: &Path, to: &Path) -> Result<(), DiskError> {
+    let named = match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // Filesystems that don't know the flag (NFS among them) do know links, which never replace anything.
+        Err(Errno::INVAL | Errno::NOSYS) => fs::hard_link(from, to),
+        other => other.map_err(io::Error::from),
+    };
+    match named {
+        Ok(()) => {}
+        // A crash came between link and unlink, or the answer of a network filesystem was lost.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && are_two_names_of_one(from, to) => {}
+        Err(error) => return Err(DiskError::at("rename a file to", to)(error)),
+    }
+    // A link leaves the old name. It goes when the new one is durable, not before.
+    sync_dir(parent(to))?;
+    if are_two_names_of_one(from, to) {
+        fs::remove_file(from).map_err(DiskError::at("remove", from))?;
+    } else if parent(from) == parent(to) {
+        return Ok(());
+    }
+    sync_dir(parent(from))
+}
+
+/// As [`rename_no_clobber`], but also to another filesystem: there it copies, publishes, then removes the
+/// original.
+///
+/// Killed between the last two, both files stand, and the next call says [`DiskError::Exists`]; nothing is
+/// lost.
+pub fn relocate(from: &Path, to: &Path) -> Result<(), DiskError> {
+    match rename_no_clobber(from, to) {
+        Err(DiskError::Io { source, .. }) if Errno::from_io_error(&source) == Some(Errno::XDEV) => {}
+        other => return other,
+    }
+    copy_and_publish(from, to)?;
+    remove_durably(from)
+}
+
+/// Keeps a file that failed its check as `FINAL.suspect`, for a person to look at, and gives that path.
+///
+/// Only the latest is kept: every further attempt would otherwise add one until the disk is full.
+pub fn set_aside(part_path: &Path, final_path: &Path) -> Result<PathBuf, DiskError> {
+    let mut suspect = final_path.as_os_str().to_owned();
+    suspect.push(".suspect");
+    let suspect = PathBuf::from(suspect);
+    rustix::fs::rename(part_path, &suspect).map_err(DiskError::at("rename", part_path))?;
+    sync_dir(parent(&suspect))?;
+    Ok(suspect)
+}
+
+/// Opens for reading what is a plain file, not a link to one; a pipe in its place doesn't block.
+pub(super) fn open_regular(path: &Path) -> Result<File, DiskError> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty()).map_err(DiskError::at("open", path))?);
+    if file.metadata().map_err(DiskError::at("look at", path))?.is_file() {
+        Ok(file)
+    } else {
+        Err(DiskError::Foreign { path: path.to_path_buf() })
+    }
+}
+
+/// Two links of one file. The same path twice is not, nor are two spellings of it on a disk that ignores
+/// case.
+fn are_two_names_of_one(one: &Path, other: &Path) -> bool {
+    match (fs::symlink_metadata(one), fs::symlink_metadata(other)) {
+        (Ok(a), Ok(b)) => one != other && a.nlink() > 1 && (a.dev(), a.ino()) == (b.dev(), b.ino()),
+        (Err(_), _) | (_, Err(_)) => false,
+    }
+}
+
+fn copy_and_publish(from: &Path, to: &Path) -> Result<(), DiskError> {
+    let source = open_regular(from)?;
+    let length = source.metadata().map_err(DiskError::at("look at", from))?.len();
+    let name = to.file_name().unwrap_or_default().to_string_lossy();
+    // A part left by an earlier try that was cut is started over.
+    let mut part = Part::resume(&part_path(parent(to), &name), 0, length)?;
+    part.reserve(length)?;
+    let mut block = vec![0; COPY_BLOCK_BYTES];
+    loop {
+        let count = source.read_at(&mut block, part.written_bytes()).map_err(DiskError::at("read", from))?;
+        if count == 0 {
+            break;
+        }
+        part.write(&block[..count])?;
+    }
+    publish(&part.finish()?.path, to)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+    use crate::disk::part::Finished;
+    use crate::disk::plant;
+
+    fn finished(dir: &Path, content: &[u8]) -> Finished {
+        let mut part = Part::create(dir, "video.mp4", 1000).unwrap();
+        part.write(content).unwrap();
+        part.finish().unwrap()
+    }
+
+    #[test]
+    fn a_published_file_has_one_name_and_the_mode_of_the_group() {
+        let dir = tempfile::tempdir().unwrap();
+        let part = finished(dir.path(), b"content");
+        let target = dir.path().join("video.mp4");
+        publish(&part.path, &target).unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"content");
+        assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o640);
+        assert!(!part.path.exists());
+        assert!(already_published(&target, part.bytes, &part.sha256).unwrap());
+    }
+
+    #[test]
+    fn a_taken_name_is_never_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let part = finished(dir.path(), b"content");
+        let (file, link, folder) = (dir.path().join("f"), dir.path().join("l"), dir.path().join("d"));
+        plant(&file, b"theirs");
+        symlink("nowhere", &link).unwrap();
+        fs::create_dir(&folder).unwrap();
+        for taken in [&file, &link, &folder] {
+            let refused = publish(&part.path, taken);
+            assert!(matches!(&refused, Err(DiskError::Exists { path }) if path == taken), "{refused:?}");
+            assert!(!already_published(taken, part.bytes, &part.sha256).unwrap());
+        }
+        assert_eq!(fs::read(&file).unwrap(), b"theirs");
+        assert!(part.path.exists());
+    }
+
+    #[test]
+    fn only_exactly_our_file_counts_as_published() {
+        let dir = tempfile::tempdir().unwrap();
+        let part = finished(dir.path(), b"content");
+        let target = dir.path().join("video.mp4");
+        assert!(!already_published(&target, part.bytes, &part.sha256).unwrap());
+        plant(&target, b"contenT");
+        assert!(!already_published(&target, part.bytes, &part.sha256).unwrap());
+        plant(&target, b"content and more");
+        assert!(!already_published(&target, part.bytes, &part.sha256).unwrap());
+        plant(&target, b"content");
+        assert!(already_published(&target, part.bytes, &part.sha256).unwrap());
+    }
+
+    #[test]
+    fn a_cut_between_link_and_unlink_is_finished() {
+        let dir = tempfile::tempdir().unwrap();
+        let part = finished(dir.path(), b"content");
+        let target = dir.path().join("video.mp4");
+        fs::hard_link(&part.path, &target).unwrap();
+        publish(&part.path, &target).unwrap();
+        assert!(!part.path.exists());
+        assert_eq!(fs::read(&target).unwrap(), b"content");
+    }
+
+    #[test]
+    fn a_file_is_not_moved_onto_itself_and_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("f");
+        plant(&file, b"content");
+        fs::create_dir(dir.path().join("d")).unwrap();
+        let detour = dir.path().join("d/../f");
+        for to in [&file, &detour] {
+            assert!(matches!(rename_no_clobber(&file, to), Err(DiskError::Exists { .. })));
+            assert_eq!(fs::read(&file).unwrap(), b"content");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_plain_file_is_not_published() {
+        let dir = tempfile::tempdir().unwrap();
+        let part = finished(dir.path(), b"content");
+        let link = dir.path().join("link");
+        symlink(&part.path, &link).unwrap();
+        let target = dir.path().join("video.mp4");
+        assert!(matches!(publish(&link, &target), Err(DiskError::Foreign { .. })));
+        assert!(matches!(publish(dir.path(), &target), Err(DiskError::Foreign { .. })));
+        assert!(matches!(publish(&dir.path().join("missing"), &target), Err(DiskError::Gone { .. })));
+        assert!(!target.exists());
+    }
+
+    #[test]
+    fn a_move_keeps_content_and_mode() {
+        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (from, to) = (one.path().join("job.toml"), other.path().join("job.toml"));
+        plant(&from, b"job");
+        fs::set_permissions(&from, fs::Permissions::from_mode(0o604)).unwrap();
+        relocate(&from, &to).unwrap();
+        assert!(!from.exists());
+        assert_eq!(fs::metadata(&to).unwrap().permissions().mode() & 0o777, 0o604);
+        plant(&from, b"another");
+        assert!(matches!(relocate(&from, &to), Err(DiskError::Exists { .. })));
+        assert_eq!(
+            (fs::read(&from).unwrap(), fs::read(&to).unwrap()),
+            (b"another".to_vec(), b"job".to_vec())
+        );
+    }
+
+    #[test]
+    fn a_copy_takes_up_what_an_earlier_one_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let content: Vec<u8> = (0..600_000_u32).map(|n| (n % 251) as u8).collect();
+        let (from, to) = (dir.path().join("staged"), dir.path().join("video.mp4"));
+        plant(&from, &content);
+        plant(part_path(dir.path(), "video.mp4"), b"left by a kill");
+        copy_and_publish(&from, &to).unwrap();
+        assert_eq!(fs::read(&to).unwrap(), content);
+        assert!(!part_path(dir.path(), "video.mp4").exists());
+    }
+
+    #[test]
+    fn the_latest_suspect_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("video.mp4");
+        for content in [b"first", b"later"] {
+            let part = finished(dir.path(), content);
+            let suspect = set_aside(&part.path, &target).unwrap();
+            assert_eq!(suspect, dir.path().join("video.mp4.suspect"));
+            assert_eq!(fs::read(&suspect).unwrap(), content);
+            assert!(!part.path.exists() && !target.exists());
+        }
+    }
+}
