@@ -1,8 +1,8 @@
 //! The only place that writes files.
 //!
 //! It owns the recipe by which a file that was paid for reaches its final name whole or not at all, and
-//! everything else of ours on a disk: names, locks, small files, free space. Its callers bring bytes and paths;
-//! it knows nothing of jobs, of the network or of the database, and it never asks for the time.
+//! everything else of ours on a disk: names, locks, small files, free space. Its callers bring bytes and
+//! paths; it knows nothing of jobs, of the network or of the database, and it never asks for the time.
 //!
 //! Everything here blocks; async callers wrap it in `spawn_blocking`.
 //!
@@ -23,6 +23,7 @@
 pub mod dir;
 pub mod error;
 pub mod hash;
+pub mod mp4;
 pub mod name;
 pub mod part;
 pub mod publish;
@@ -32,6 +33,7 @@ pub mod small;
 pub use dir::{below_root, create_dirs_durably, create_root};
 pub use error::DiskError;
 pub use hash::Sha256;
+pub use mp4::{Mp4Error, Mp4Info};
 pub use name::{Fields, Template, TemplateError, numbered};
 pub use part::{Finished, Part, part_path};
 pub use publish::{already_published, publish, relocate, rename_no_clobber, set_aside};
