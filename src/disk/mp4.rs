@@ -20,11 +20,13 @@ use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::Path;
 
+use rustix::fs::OFlags;
+
 pub use error::{LooksLike, Mp4Error};
 pub use movie::TrackKind;
 pub use source::FourCc;
 
-use super::publish::open_regular;
+use super::open::plain_file;
 use movie::Movie;
 use source::{BoxAt, Source};
 
@@ -65,7 +67,7 @@ impl Mp4Info {
 
 /// Checks the file at `path`. `expected_bytes` is the length that the server promised, where it did.
 pub fn check(path: &Path, expected_bytes: Option<u64>) -> Result<Mp4Info, Mp4Error> {
-    check_reader(open_regular(path)?, expected_bytes)
+    check_reader(plain_file(path, OFlags::RDONLY)?, expected_bytes)
 }
 
 /// As [`check`], on anything that can be read and sought.

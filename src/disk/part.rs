@@ -9,13 +9,14 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FallocateFlags, Mode, OFlags};
+use rustix::fs::{FallocateFlags, OFlags};
 use rustix::io::Errno;
 use sha2::Digest;
 
 use super::dir::{parent, sync_dir};
 use super::error::DiskError;
 use super::hash::Sha256;
+use super::open::plain_file;
 
 /// What is read at a time to hash a file: large enough that system calls don't count.
 const HASH_BLOCK_BYTES: usize = 256 * 1024;
@@ -65,11 +66,9 @@ impl Part {
     /// A part that is missing, or shorter than it should be, starts from zero: see
     /// [`written_bytes`](Part::written_bytes).
     pub fn resume(path: &Path, durable_bytes: u64, cap_bytes: u64) -> Result<Part, DiskError> {
-        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = match rustix::fs::open(path, flags, Mode::empty()) {
-            Ok(fd) => File::from(fd),
-            Err(Errno::NOENT) => return Part::create_at(path, cap_bytes),
-            Err(error) => return Err(DiskError::at("open", path)(error)),
+        let file = match plain_file(path, OFlags::RDWR) {
+            Err(DiskError::Gone { .. }) => return Part::create_at(path, cap_bytes),
+            opened => opened?,
         };
         let length = claim(&file, path)?;
         let kept_bytes = if length < durable_bytes { 0 } else { durable_bytes };
@@ -153,10 +152,7 @@ impl Part {
     }
 
     fn create_at(path: &Path, cap_bytes: u64) -> Result<Part, DiskError> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd =
-            rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR).map_err(DiskError::at("create", path))?;
-        let file = File::from(fd);
+        let file = plain_file(path, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)?;
         claim(&file, path)?;
         // An offset recorded as durable is worth nothing when the name is lost.
         sync_dir(parent(path))?;
@@ -171,13 +167,12 @@ impl Part {
     }
 }
 
-/// Makes sure that writing to this file harms nobody: it is a plain file, under this name only, and no other
-/// writer has it (a step that was given up may still be at work on its thread). Gives its length.
+/// Makes sure that writing to this plain file harms nobody: it has this name only, and no other writer has it (a step that was given up may still be at work on its thread). Gives its length.
 ///
 /// A second name would be the published one, after a cut between link and unlink.
 pub(super) fn claim(file: &File, path: &Path) -> Result<u64, DiskError> {
     let metadata = file.metadata().map_err(DiskError::at("look at", path))?;
-    if !metadata.is_file() || metadata.nlink() != 1 {
+    if metadata.nlink() != 1 {
         return Err(DiskError::Foreign { path: path.to_path_buf() });
     }
     match file.try_lock() {
@@ -331,7 +326,8 @@ mod tests {
         assert!(matches!(Part::resume(&path, 0, CAP), Err(DiskError::Foreign { .. })));
 
         let path = part_path(dir.path(), "c");
-        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, Mode::RUSR, 0).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0)
+            .unwrap();
         assert!(matches!(Part::resume(&path, 0, CAP), Err(DiskError::Foreign { .. })));
 
         let path = part_path(dir.path(), "d");

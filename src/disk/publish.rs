@@ -3,18 +3,19 @@
 //! The order is what makes it safe: content synced, then renamed, then the directory synced. Any other order
 //! leaves an empty file under the final name, or none, after a power cut.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, RenameFlags};
+use rustix::fs::{CWD, OFlags, RenameFlags};
 use rustix::io::Errno;
 use sha2::Digest;
 
 use super::dir::{parent, sync_dir};
 use super::error::DiskError;
 use super::hash::Sha256;
+use super::open::plain_file;
 use super::part::{Part, hash_start, part_path};
 use super::small::{Access, remove_durably, set_access};
 
@@ -27,7 +28,7 @@ const COPY_BLOCK_BYTES: usize = 256 * 1024;
 /// [`DiskError::Exists`] when the name is taken: by a stranger, or by ourselves before a crash, which
 /// [`already_published`] tells apart.
 pub fn publish(part_path: &Path, final_path: &Path) -> Result<(), DiskError> {
-    let file = open_regular(part_path)?;
+    let file = plain_file(part_path, OFlags::RDONLY)?;
     set_access(&file, Access::Group).map_err(DiskError::at("set the mode of", part_path))?;
     file.sync_all().map_err(DiskError::at("sync", part_path))?;
     rename_no_clobber(part_path, final_path)
@@ -36,7 +37,7 @@ pub fn publish(part_path: &Path, final_path: &Path) -> Result<(), DiskError> {
 /// Whether exactly this file stands under its final name already: after a crash between publishing and
 /// recording. If so, it is durable when this returns.
 pub fn already_published(final_path: &Path, bytes: u64, sha256: &Sha256) -> Result<bool, DiskError> {
-    let file = match open_regular(final_path) {
+    let file = match plain_file(final_path, OFlags::RDONLY) {
         Ok(file) => file,
         Err(DiskError::Gone { .. } | DiskError::Foreign { .. }) => return Ok(false),
         Err(error) => return Err(error),
@@ -104,17 +105,6 @@ pub fn set_aside(part_path: &Path, final_path: &Path) -> Result<PathBuf, DiskErr
     Ok(suspect)
 }
 
-/// Opens for reading what is a plain file, not a link to one; a pipe in its place doesn't block.
-pub(super) fn open_regular(path: &Path) -> Result<File, DiskError> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = File::from(rustix::fs::open(path, flags, Mode::empty()).map_err(DiskError::at("open", path))?);
-    if file.metadata().map_err(DiskError::at("look at", path))?.is_file() {
-        Ok(file)
-    } else {
-        Err(DiskError::Foreign { path: path.to_path_buf() })
-    }
-}
-
 /// Two links of one file. The same path twice is not, nor are two spellings of it on a disk that ignores
 /// case.
 fn are_two_names_of_one(one: &Path, other: &Path) -> bool {
@@ -125,7 +115,7 @@ fn are_two_names_of_one(one: &Path, other: &Path) -> bool {
 }
 
 fn copy_and_publish(from: &Path, to: &Path) -> Result<(), DiskError> {
-    let source = open_regular(from)?;
+    let source = plain_file(from, OFlags::RDONLY)?;
     let length = source.metadata().map_err(DiskError::at("look at", from))?.len();
     let name = to.file_name().unwrap_or_default().to_string_lossy();
     // A part left by an earlier try that was cut is started over.

@@ -11,8 +11,9 @@ use rustix::io::Errno;
 
 use super::dir::{parent, sync_dir};
 use super::error::DiskError;
+use super::open::plain_file;
 use super::part::claim;
-use super::publish::{open_regular, rename_no_clobber};
+use super::publish::rename_no_clobber;
 
 /// Who may read a new file. Others than owner and group never may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub enum Access {
     Owner,
     /// 0640: what people of the group are meant to see.
     Group,
+    /// 0660: what people of the group write as well.
+    GroupWrites,
 }
 
 /// What happens to a file that has the name already.
@@ -65,7 +68,7 @@ pub fn write_atomically(
 pub fn read_bounded(path: &Path, max_bytes: u64) -> Result<Vec<u8>, DiskError> {
     let mut bytes = Vec::new();
     // The length is not trusted: the file may grow meanwhile.
-    open_regular(path)?
+    plain_file(path, OFlags::RDONLY)?
         .take(max_bytes.saturating_add(1))
         .read_to_end(&mut bytes)
         .map_err(DiskError::at("read", path))?;
@@ -89,6 +92,7 @@ pub(super) fn set_access(file: &File, access: Access) -> io::Result<()> {
     let mode = match access {
         Access::Owner => Mode::RUSR | Mode::WUSR,
         Access::Group => Mode::RUSR | Mode::WUSR | Mode::RGRP,
+        Access::GroupWrites => Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::WGRP,
     };
     match rustix::fs::fchmod(file, mode) {
         // Filesystems without modes get theirs from the mount; files are made narrow, so nothing is left
@@ -105,9 +109,7 @@ fn temporary_path(path: &Path) -> PathBuf {
 
 /// A temporary of our own: new, or the leftover of a crash.
 fn open_temporary(path: &Path) -> Result<File, DiskError> {
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let fd = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR).map_err(DiskError::at("create", path))?;
-    let file = File::from(fd);
+    let file = plain_file(path, OFlags::RDWR | OFlags::CREATE)?;
     claim(&file, path)?;
     // Another writer may have renamed it to its target before we got the lock: then this is that file, not
     // ours.
