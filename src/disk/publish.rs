@@ -3,7 +3,7 @@
 //! The order is what makes it safe: content synced, then renamed, then the directory synced. Any other order
 //! leaves an empty file under the final name, or none, after a power cut.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -117,19 +117,31 @@ fn are_two_names_of_one(one: &Path, other: &Path) -> bool {
 fn copy_and_publish(from: &Path, to: &Path) -> Result<(), DiskError> {
     let source = plain_file(from, OFlags::RDONLY)?;
     let length = source.metadata().map_err(DiskError::at("look at", from))?.len();
-    let name = to.file_name().unwrap_or_default().to_string_lossy();
+    // Not a name that a download of the same video could have.
+    let name = format!("{}.copy", to.file_name().unwrap_or_default().to_string_lossy());
+    let part_path = part_path(parent(to), &name);
     // A part left by an earlier try that was cut is started over.
-    let mut part = Part::resume(&part_path(parent(to), &name), 0, length)?;
+    let part = Part::resume(&part_path, 0, length)?;
+    let published = fill_from(part, &source, length).and_then(|()| publish(&part_path, to));
+    if published.is_err() {
+        // A full disk is no place for leftovers. The first error is the one worth telling.
+        drop(fs::remove_file(&part_path));
+    }
+    published
+}
+
+fn fill_from(mut part: Part, source: &File, length: u64) -> Result<(), DiskError> {
     part.reserve(length)?;
     let mut block = vec![0; COPY_BLOCK_BYTES];
     loop {
-        let count = source.read_at(&mut block, part.written_bytes()).map_err(DiskError::at("read", from))?;
+        let count = source
+            .read_at(&mut block, part.written_bytes())
+            .map_err(DiskError::at("copy to", part.path()))?;
         if count == 0 {
-            break;
+            return part.finish().map(drop);
         }
         part.write(&block[..count])?;
     }
-    publish(&part.finish()?.path, to)
 }
 
 #[cfg(test)]
@@ -249,10 +261,12 @@ mod tests {
         let content: Vec<u8> = (0..600_000_u32).map(|n| (n % 251) as u8).collect();
         let (from, to) = (dir.path().join("staged"), dir.path().join("video.mp4"));
         plant(&from, &content);
-        plant(part_path(dir.path(), "video.mp4"), b"left by a kill");
+        plant(part_path(dir.path(), "video.mp4.copy"), b"left by a kill");
         copy_and_publish(&from, &to).unwrap();
         assert_eq!(fs::read(&to).unwrap(), content);
-        assert!(!part_path(dir.path(), "video.mp4").exists());
+        let refused = copy_and_publish(&from, &to);
+        assert!(matches!(refused, Err(DiskError::Exists { .. })));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "nothing is left of a refused copy");
     }
 
     #[test]
