@@ -14,8 +14,8 @@ const DIRECTORY_MODE: u32 = 0o750;
 
 /// Creates the directories of `relative` below `root`, which has to exist, and gives the whole path.
 ///
-/// A missing root is an error on purpose: it may be a disk that isn't mounted, and the directory below its mount
-/// point is not the place for videos.
+/// A missing root is an error on purpose: it may be a disk that isn't mounted, and the directory below its
+/// mount point is not the place for videos.
 pub fn create_dirs_durably(root: &Path, relative: &Path) -> Result<PathBuf, DiskError> {
     check_stays_below(root, relative)?;
     let mut here = root.to_path_buf();
@@ -41,10 +41,12 @@ pub fn create_root(path: &Path) -> Result<(), DiskError> {
     create_dirs_durably(existing, missing).map(|_| ())
 }
 
-/// The path of the file `relative` in `root`, if it stays there: no `..`, and no link on the way that leads outside.
+/// The path of the file `relative` in `root`, if it stays there: no `..`, and no link on the way that leads
+/// outside.
 ///
-/// Links within the root are a person's to make. The file itself is not looked at: nothing here writes through a
-/// link. This finds mistakes; it cannot stop somebody with write access to the root who swaps links meanwhile.
+/// Links within the root are a person's to make. The file itself is not looked at: nothing here writes
+/// through a link. This finds mistakes; it cannot stop somebody with write access to the root who swaps links
+/// meanwhile.
 pub fn below_root(root: &Path, relative: &Path) -> Result<PathBuf, DiskError> {
     match (relative.parent(), relative.file_name()) {
         (Some(folder), Some(_)) => check_stays_below(root, folder)?,
@@ -79,8 +81,8 @@ fn outside(root: &Path, relative: &Path) -> DiskError {
     DiskError::Outside { path: root.join(relative), root: root.to_path_buf() }
 }
 
-/// Makes the names in a directory durable. A filesystem that cannot sync a directory (some network ones) is taken
-/// at its word that it need not.
+/// Makes the names in a directory durable. A filesystem that cannot sync a directory (some network ones) is
+/// taken at its word that it need not.
 pub(super) fn sync_dir(dir: &Path) -> Result<(), DiskError> {
     let synced = File::open(dir).and_then(|handle| handle.sync_all());
     match synced {

@@ -7,8 +7,8 @@ use rustix::io::Errno;
 
 /// A file operation that did not happen.
 ///
-/// [`Full`](Self::Full), [`Gone`](Self::Gone) and [`Denied`](Self::Denied) speak of the place, not of the file:
-/// another place may work. The rest speak of the file.
+/// [`Full`](Self::Full), [`Gone`](Self::Gone) and [`Denied`](Self::Denied) speak of the place, not of the
+/// file: another place may work. The rest speak of the file.
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
     /// The final name is taken. The caller picks another one, or adopts the file when it is its own.

@@ -1,8 +1,8 @@
 //! The only place that writes files.
 //!
 //! It owns the recipe by which a file that was paid for reaches its final name whole or not at all, and
-//! everything else of ours on a disk: names, locks, small files, free space. Its callers bring bytes and paths;
-//! it knows nothing of jobs, of the network or of the database, and it never asks for the time.
+//! everything else of ours on a disk: names, locks, small files, free space. Its callers bring bytes and
+//! paths; it knows nothing of jobs, of the network or of the database, and it never asks for the time.
 //!
 //! Everything here blocks; async callers wrap it in `spawn_blocking`.
 //!
@@ -11,6 +11,7 @@
 //! | [`part`] | the temporary file of a download: counted, hashed, capped, resumable |
 //! | [`publish`] | giving a finished file its final name, never over another file |
 //! | [`small`] | whole small files: written at once, read with a limit, removed |
+//! | `open` | never through a link, only plain files |
 //! | [`dir`] | directories: made durably, and never outside their root |
 //! | [`name`] | the output template: from a job's fields to a relative path |
 //! | [`safe`] | text of strangers made fit for a file name |
@@ -23,19 +24,26 @@
 pub mod dir;
 pub mod error;
 pub mod hash;
+pub mod lock;
+pub mod mp4;
 pub mod name;
+mod open;
 pub mod part;
 pub mod publish;
 pub mod safe;
 pub mod small;
+pub mod space;
 
 pub use dir::{below_root, create_dirs_durably, create_root};
 pub use error::DiskError;
 pub use hash::Sha256;
+pub use lock::{DirLock, LockError};
+pub use mp4::{Mp4Error, Mp4Info};
 pub use name::{Fields, Template, TemplateError, numbered};
 pub use part::{Finished, Part, part_path};
 pub use publish::{already_published, publish, relocate, rename_no_clobber, set_aside};
 pub use small::{Access, Clobber, read_bounded, remove_durably, write_atomically};
+pub use space::{Ballast, free_bytes};
 
 /// Puts a file where a stranger, a crash or an older run may have left one.
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! The output template: from what a job is to where its video goes, below the root.
 //!
-//! A template is parsed once, with every mistake found then; rendering cannot fail, is pure, and gives the same path
-//! for the same job after any restart. Paths are safe on ext4, NTFS and SMB. Two jobs may still render the same
-//! one: publishing refuses the second, and [`numbered`] gives it the next name.
+//! A template is parsed once, with every mistake found then; rendering cannot fail, is pure, and gives the
+//! same path for the same job after any restart. Paths are safe on ext4, NTFS and SMB. Two jobs may still
+//! render the same one: publishing refuses the second, and [`numbered`] gives it the next name.
 
 mod parse;
 #[cfg(test)]
@@ -19,8 +19,8 @@ use super::safe;
 /// The template of the configuration's default.
 pub const DEFAULT_TEMPLATE: &str = "{date}/{name}-{id}.mp4";
 
-/// Bytes of one component. Filesystems take 255; the rest is for what is put around a name: the dot and `.part`
-/// of a temporary, `-2`, `.json`, `.suspect`.
+/// Bytes of one component. Filesystems take 255; the rest is for what is put around a name: the dot and
+/// `.part` of a temporary, `-2`, `.json`, `.suspect`.
 pub const MAX_COMPONENT_BYTES: usize = 200;
 
 /// What every video's name ends in.
@@ -46,8 +46,8 @@ pub struct Fields<'a> {
     pub aspect_ratio: Option<&'a str>,
     /// `{take}`
     pub take: u32,
-    /// `{date}` and `{time}`: a moment recorded with the job, in the zone its user lives in. Never "now": the name
-    /// has to be the same after a restart.
+    /// `{date}` and `{time}`: a moment recorded with the job, in the zone its user lives in. Never "now": the
+    /// name has to be the same after a restart.
     pub at: jiff::civil::DateTime,
     /// `{prompt}`; the type when empty.
     pub prompt: &'a str,
@@ -127,7 +127,8 @@ impl FromStr for Template {
     }
 }
 
-/// The `n`th name of a video, for several in one answer and for names that are taken: `name.mp4`, `name-2.mp4`, …
+/// The `n`th name of a video, for several in one answer and for names that are taken: `name.mp4`,
+/// `name-2.mp4`, …
 #[must_use]
 pub fn numbered(path: &Path, n: u32) -> PathBuf {
     if n <= 1 {
@@ -171,8 +172,8 @@ impl Field {
         }
     }
 
-    /// Text of people has any length, is cut first where room is short, and takes a length (`{prompt:40}`). The
-    /// rest is short by nature and never cut, since it is what tells two videos apart.
+    /// Text of people has any length, is cut first where room is short, and takes a length (`{prompt:40}`).
+    /// The rest is short by nature and never cut, since it is what tells two videos apart.
     const fn is_text(self) -> bool {
         match self {
             Field::Name | Field::Batch | Field::Prompt => true,
@@ -215,7 +216,8 @@ impl Field {
     }
 }
 
-/// One component. When it is too long, its texts are cut evenly, so that an `{id}` behind a long `{prompt}` stays.
+/// One component. When it is too long, its texts are cut evenly, so that an `{id}` behind a long `{prompt}`
+/// stays.
 fn render(component: &[Piece], fields: &Fields<'_>, max_bytes: usize) -> String {
     // One byte less: making it safe may add one.
     let fits = |text: &String| text.len() < max_bytes;

@@ -1,21 +1,22 @@
 //! The temporary file of a download.
 //!
-//! A part grows at its end only, knows the SHA-256 of what it holds, never exceeds its cap, and can be taken up
-//! again after a crash at the last offset that was both synced and recorded. It stands in the directory of its
-//! target, under a hidden name and closed to everybody else, so that nobody takes it for a video.
+//! A part grows at its end only, knows the SHA-256 of what it holds, never exceeds its cap, and can be taken
+//! up again after a crash at the last offset that was both synced and recorded. It stands in the directory of
+//! its target, under a hidden name and closed to everybody else, so that nobody takes it for a video.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FallocateFlags, Mode, OFlags};
+use rustix::fs::{FallocateFlags, OFlags};
 use rustix::io::Errno;
 use sha2::Digest;
 
 use super::dir::{parent, sync_dir};
 use super::error::DiskError;
 use super::hash::Sha256;
+use super::open::plain_file;
 
 /// What is read at a time to hash a file: large enough that system calls don't count.
 const HASH_BLOCK_BYTES: usize = 256 * 1024;
@@ -44,8 +45,8 @@ pub struct Finished {
 
 /// Where the part called `name` stands: `DIR/.NAME.part`.
 ///
-/// `name` has to be the caller's alone (a job's id in it): two jobs may render the same final name, and must not
-/// write into one file.
+/// `name` has to be the caller's alone (a job's id in it): two jobs may render the same final name, and must
+/// not write into one file.
 #[must_use]
 pub fn part_path(dir: &Path, name: &str) -> PathBuf {
     dir.join(format!(".{name}.part"))
@@ -65,11 +66,9 @@ impl Part {
     /// A part that is missing, or shorter than it should be, starts from zero: see
     /// [`written_bytes`](Part::written_bytes).
     pub fn resume(path: &Path, durable_bytes: u64, cap_bytes: u64) -> Result<Part, DiskError> {
-        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = match rustix::fs::open(path, flags, Mode::empty()) {
-            Ok(fd) => File::from(fd),
-            Err(Errno::NOENT) => return Part::create_at(path, cap_bytes),
-            Err(error) => return Err(DiskError::at("open", path)(error)),
+        let file = match plain_file(path, OFlags::RDWR) {
+            Err(DiskError::Gone { .. }) => return Part::create_at(path, cap_bytes),
+            opened => opened?,
         };
         let length = claim(&file, path)?;
         let kept_bytes = if length < durable_bytes { 0 } else { durable_bytes };
@@ -90,8 +89,8 @@ impl Part {
 
     /// Asks for the room of the whole file now, so that a full disk shows before the download and not in it.
     ///
-    /// The length of the file stays as it is, so that no reserved zeros pass for content. Filesystems that cannot
-    /// reserve are left alone: there the disk fills while writing.
+    /// The length of the file stays as it is, so that no reserved zeros pass for content. Filesystems that
+    /// cannot reserve are left alone: there the disk fills while writing.
     pub fn reserve(&self, total_bytes: u64) -> Result<(), DiskError> {
         if total_bytes <= self.written_bytes {
             return Ok(());
@@ -114,11 +113,11 @@ impl Part {
         Ok(())
     }
 
-    /// Makes durable what was written, and gives the part back; [`durable_bytes`](Part::durable_bytes) may then
-    /// be recorded.
+    /// Makes durable what was written, and gives the part back; [`durable_bytes`](Part::durable_bytes) may
+    /// then be recorded.
     ///
-    /// A sync that fails takes the part with it: the kernel may have dropped the data and would report success
-    /// the next time. The way on is [`resume`](Part::resume) from the offset recorded before.
+    /// A sync that fails takes the part with it: the kernel may have dropped the data and would report
+    /// success the next time. The way on is [`resume`](Part::resume) from the offset recorded before.
     pub fn sync(mut self) -> Result<Part, DiskError> {
         self.file.sync_data().map_err(DiskError::at("sync", &self.path))?;
         self.durable_bytes = self.written_bytes;
@@ -153,10 +152,7 @@ impl Part {
     }
 
     fn create_at(path: &Path, cap_bytes: u64) -> Result<Part, DiskError> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd =
-            rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR).map_err(DiskError::at("create", path))?;
-        let file = File::from(fd);
+        let file = plain_file(path, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)?;
         claim(&file, path)?;
         // An offset recorded as durable is worth nothing when the name is lost.
         sync_dir(parent(path))?;
@@ -171,19 +167,19 @@ impl Part {
     }
 }
 
-/// Makes sure that writing to this file harms nobody: it is a plain file, under this name only, and no other
-/// writer has it (a step that was given up may still be at work on its thread). Gives its length.
+/// Makes sure that writing to this plain file harms nobody: it has this name only, and no other writer has it (a step that was given up may still be at work on its thread). Gives its length.
 ///
 /// A second name would be the published one, after a cut between link and unlink.
 pub(super) fn claim(file: &File, path: &Path) -> Result<u64, DiskError> {
     let metadata = file.metadata().map_err(DiskError::at("look at", path))?;
-    if !metadata.is_file() || metadata.nlink() != 1 {
+    if metadata.nlink() != 1 {
         return Err(DiskError::Foreign { path: path.to_path_buf() });
     }
     match file.try_lock() {
         Ok(()) => Ok(metadata.len()),
         Err(std::fs::TryLockError::WouldBlock) => Err(DiskError::Busy { path: path.to_path_buf() }),
-        // Some network filesystems have no locks. The daemon's own lock is the first guard, this one the second.
+        // Some network filesystems have no locks. The daemon's own lock is the first guard, this one the
+        // second.
         Err(std::fs::TryLockError::Error(error))
             if matches!(
                 Errno::from_io_error(&error),
@@ -330,7 +326,8 @@ mod tests {
         assert!(matches!(Part::resume(&path, 0, CAP), Err(DiskError::Foreign { .. })));
 
         let path = part_path(dir.path(), "c");
-        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, Mode::RUSR, 0).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0)
+            .unwrap();
         assert!(matches!(Part::resume(&path, 0, CAP), Err(DiskError::Foreign { .. })));
 
         let path = part_path(dir.path(), "d");
@@ -381,8 +378,8 @@ mod tests {
     fn more_room_than_there_is_cannot_be_reserved() {
         let dir = tempfile::tempdir().unwrap();
         let part = Part::create(dir.path(), "a", u64::MAX).unwrap();
-        // Which error depends on the filesystem (its largest file or its size comes first); it is never silent,
-        // except where nothing can be reserved at all.
+        // Which error depends on the filesystem (its largest file or its size comes first); it is never
+        // silent, except where nothing can be reserved at all.
         let refused = part.reserve(1 << 62).is_err();
         let cannot_reserve =
             rustix::fs::fallocate(&part.file, FallocateFlags::KEEP_SIZE, 0, 1) == Err(Errno::OPNOTSUPP);

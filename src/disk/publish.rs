@@ -8,34 +8,36 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, RenameFlags};
+use rustix::fs::{CWD, OFlags, RenameFlags};
 use rustix::io::Errno;
 use sha2::Digest;
 
 use super::dir::{parent, sync_dir};
 use super::error::DiskError;
 use super::hash::Sha256;
+use super::open::plain_file;
 use super::part::{Part, hash_start, part_path};
 use super::small::{Access, remove_durably, set_access};
 
 /// What is copied at a time between filesystems.
 const COPY_BLOCK_BYTES: usize = 256 * 1024;
 
-/// Gives the part its final name, readable by owner and group. When this returns, a power cut leaves it there.
+/// Gives the part its final name, readable by owner and group. When this returns, a power cut leaves it
+/// there.
 ///
 /// [`DiskError::Exists`] when the name is taken: by a stranger, or by ourselves before a crash, which
 /// [`already_published`] tells apart.
 pub fn publish(part_path: &Path, final_path: &Path) -> Result<(), DiskError> {
-    let file = open_regular(part_path)?;
+    let file = plain_file(part_path, OFlags::RDONLY)?;
     set_access(&file, Access::Group).map_err(DiskError::at("set the mode of", part_path))?;
     file.sync_all().map_err(DiskError::at("sync", part_path))?;
     rename_no_clobber(part_path, final_path)
 }
 
-/// Whether exactly this file stands under its final name already: after a crash between publishing and recording.
-/// If so, it is durable when this returns.
+/// Whether exactly this file stands under its final name already: after a crash between publishing and
+/// recording. If so, it is durable when this returns.
 pub fn already_published(final_path: &Path, bytes: u64, sha256: &Sha256) -> Result<bool, DiskError> {
-    let file = match open_regular(final_path) {
+    let file = match plain_file(final_path, OFlags::RDONLY) {
         Ok(file) => file,
         Err(DiskError::Gone { .. } | DiskError::Foreign { .. }) => return Ok(false),
         Err(error) => return Err(error),
@@ -77,9 +79,11 @@ pub fn rename_no_clobber(from: &Path, to: &Path) -> Result<(), DiskError> {
     sync_dir(parent(from))
 }
 
-/// As [`rename_no_clobber`], but also to another filesystem: there it copies, publishes, then removes the original.
+/// As [`rename_no_clobber`], but also to another filesystem: there it copies, publishes, then removes the
+/// original.
 ///
-/// Killed between the last two, both files stand, and the next call says [`DiskError::Exists`]; nothing is lost.
+/// Killed between the last two, both files stand, and the next call says [`DiskError::Exists`]; nothing is
+/// lost.
 pub fn relocate(from: &Path, to: &Path) -> Result<(), DiskError> {
     match rename_no_clobber(from, to) {
         Err(DiskError::Io { source, .. }) if Errno::from_io_error(&source) == Some(Errno::XDEV) => {}
@@ -101,18 +105,8 @@ pub fn set_aside(part_path: &Path, final_path: &Path) -> Result<PathBuf, DiskErr
     Ok(suspect)
 }
 
-/// Opens for reading what is a plain file, not a link to one; a pipe in its place doesn't block.
-pub(super) fn open_regular(path: &Path) -> Result<File, DiskError> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = File::from(rustix::fs::open(path, flags, Mode::empty()).map_err(DiskError::at("open", path))?);
-    if file.metadata().map_err(DiskError::at("look at", path))?.is_file() {
-        Ok(file)
-    } else {
-        Err(DiskError::Foreign { path: path.to_path_buf() })
-    }
-}
-
-/// Two links of one file. The same path twice is not, nor are two spellings of it on a disk that ignores case.
+/// Two links of one file. The same path twice is not, nor are two spellings of it on a disk that ignores
+/// case.
 fn are_two_names_of_one(one: &Path, other: &Path) -> bool {
     match (fs::symlink_metadata(one), fs::symlink_metadata(other)) {
         (Ok(a), Ok(b)) => one != other && a.nlink() > 1 && (a.dev(), a.ino()) == (b.dev(), b.ino()),
@@ -121,21 +115,33 @@ fn are_two_names_of_one(one: &Path, other: &Path) -> bool {
 }
 
 fn copy_and_publish(from: &Path, to: &Path) -> Result<(), DiskError> {
-    let source = open_regular(from)?;
+    let source = plain_file(from, OFlags::RDONLY)?;
     let length = source.metadata().map_err(DiskError::at("look at", from))?.len();
-    let name = to.file_name().unwrap_or_default().to_string_lossy();
+    // Not a name that a download of the same video could have.
+    let name = format!("{}.copy", to.file_name().unwrap_or_default().to_string_lossy());
+    let part_path = part_path(parent(to), &name);
     // A part left by an earlier try that was cut is started over.
-    let mut part = Part::resume(&part_path(parent(to), &name), 0, length)?;
+    let part = Part::resume(&part_path, 0, length)?;
+    let published = fill_from(part, &source, length).and_then(|()| publish(&part_path, to));
+    if published.is_err() {
+        // A full disk is no place for leftovers. The first error is the one worth telling.
+        drop(fs::remove_file(&part_path));
+    }
+    published
+}
+
+fn fill_from(mut part: Part, source: &File, length: u64) -> Result<(), DiskError> {
     part.reserve(length)?;
     let mut block = vec![0; COPY_BLOCK_BYTES];
     loop {
-        let count = source.read_at(&mut block, part.written_bytes()).map_err(DiskError::at("read", from))?;
+        let count = source
+            .read_at(&mut block, part.written_bytes())
+            .map_err(DiskError::at("copy to", part.path()))?;
         if count == 0 {
-            break;
+            return part.finish().map(drop);
         }
         part.write(&block[..count])?;
     }
-    publish(&part.finish()?.path, to)
 }
 
 #[cfg(test)]
@@ -255,10 +261,12 @@ mod tests {
         let content: Vec<u8> = (0..600_000_u32).map(|n| (n % 251) as u8).collect();
         let (from, to) = (dir.path().join("staged"), dir.path().join("video.mp4"));
         plant(&from, &content);
-        plant(part_path(dir.path(), "video.mp4"), b"left by a kill");
+        plant(part_path(dir.path(), "video.mp4.copy"), b"left by a kill");
         copy_and_publish(&from, &to).unwrap();
         assert_eq!(fs::read(&to).unwrap(), content);
-        assert!(!part_path(dir.path(), "video.mp4").exists());
+        let refused = copy_and_publish(&from, &to);
+        assert!(matches!(refused, Err(DiskError::Exists { .. })));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "nothing is left of a refused copy");
     }
 
     #[test]

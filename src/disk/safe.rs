@@ -1,13 +1,14 @@
 //! Text of strangers (a job's name, its prompt) made fit for one component of a path on ext4, NTFS and SMB.
 //!
-//! Pure. What it gives contains no separator, nothing a terminal obeys, nothing Windows refuses, and never climbs.
+//! Pure. What it gives contains no separator, nothing a terminal obeys, nothing Windows refuses, and never
+//! climbs.
 
 /// Device names that Windows takes for a device in any folder, with any extension. The rest of the family are
 /// COM and LPT with one digit.
 const WINDOWS_DEVICES: [&str; 6] = ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"];
 
-/// Makes text fit for a part of a component: separators become `-`, space of any kind one blank, and what no file
-/// name should hold is left out.
+/// Makes text fit for a part of a component: separators become `-`, space of any kind one blank, and what no
+/// file name should hold is left out.
 #[must_use]
 pub fn text(raw: &str) -> String {
     let mut safe = String::with_capacity(raw.len());
@@ -22,8 +23,9 @@ pub fn text(raw: &str) -> String {
     safe.trim().to_owned()
 }
 
-/// Makes an assembled component fit as a whole: no dots, blanks, dashes or tildes in front (hidden files, options,
-/// home directories), no dots or blanks behind (Windows drops them), no device name. Empty text stays empty.
+/// Makes an assembled component fit as a whole: no dots, blanks, dashes or tildes in front (hidden files,
+/// options, home directories), no dots or blanks behind (Windows drops them), no device name. Empty text
+/// stays empty.
 ///
 /// It may grow by one byte.
 #[must_use]

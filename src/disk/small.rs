@@ -1,4 +1,5 @@
-//! Whole small files: sidecars, status files, spooled evidence. Written at once or not at all, read with a limit.
+//! Whole small files: sidecars, status files, spooled evidence. Written at once or not at all, read with a
+//! limit.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -10,8 +11,9 @@ use rustix::io::Errno;
 
 use super::dir::{parent, sync_dir};
 use super::error::DiskError;
+use super::open::plain_file;
 use super::part::claim;
-use super::publish::{open_regular, rename_no_clobber};
+use super::publish::rename_no_clobber;
 
 /// Who may read a new file. Others than owner and group never may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +22,8 @@ pub enum Access {
     Owner,
     /// 0640: what people of the group are meant to see.
     Group,
+    /// 0660: what people of the group write as well.
+    GroupWrites,
 }
 
 /// What happens to a file that has the name already.
@@ -33,8 +37,9 @@ pub enum Clobber {
 
 /// Writes a file whole: after a crash at any point the name holds the old content or the new, never a piece.
 ///
-/// The temporary name is one for each target, so that a crash leaves one leftover at most, which the next write
-/// takes up. Two writers of one target are a mistake, and the second one is told so ([`DiskError::Busy`]).
+/// The temporary name is one for each target, so that a crash leaves one leftover at most, which the next
+/// write takes up. Two writers of one target are a mistake, and the second one is told so
+/// ([`DiskError::Busy`]).
 pub fn write_atomically(
     path: &Path,
     bytes: &[u8],
@@ -63,7 +68,7 @@ pub fn write_atomically(
 pub fn read_bounded(path: &Path, max_bytes: u64) -> Result<Vec<u8>, DiskError> {
     let mut bytes = Vec::new();
     // The length is not trusted: the file may grow meanwhile.
-    open_regular(path)?
+    plain_file(path, OFlags::RDONLY)?
         .take(max_bytes.saturating_add(1))
         .read_to_end(&mut bytes)
         .map_err(DiskError::at("read", path))?;
@@ -73,7 +78,8 @@ pub fn read_bounded(path: &Path, max_bytes: u64) -> Result<Vec<u8>, DiskError> {
     Ok(bytes)
 }
 
-/// Removes a file so that it stays removed. One that is not there is fine: the last try may have been cut short.
+/// Removes a file so that it stays removed. One that is not there is fine: the last try may have been cut
+/// short.
 pub fn remove_durably(path: &Path) -> Result<(), DiskError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(DiskError::at("remove", path)(error)),
@@ -86,9 +92,11 @@ pub(super) fn set_access(file: &File, access: Access) -> io::Result<()> {
     let mode = match access {
         Access::Owner => Mode::RUSR | Mode::WUSR,
         Access::Group => Mode::RUSR | Mode::WUSR | Mode::RGRP,
+        Access::GroupWrites => Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::WGRP,
     };
     match rustix::fs::fchmod(file, mode) {
-        // Filesystems without modes get theirs from the mount; files are made narrow, so nothing is left open.
+        // Filesystems without modes get theirs from the mount; files are made narrow, so nothing is left
+        // open.
         Ok(()) | Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
         Err(error) => Err(error.into()),
     }
@@ -101,11 +109,10 @@ fn temporary_path(path: &Path) -> PathBuf {
 
 /// A temporary of our own: new, or the leftover of a crash.
 fn open_temporary(path: &Path) -> Result<File, DiskError> {
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let fd = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR).map_err(DiskError::at("create", path))?;
-    let file = File::from(fd);
+    let file = plain_file(path, OFlags::RDWR | OFlags::CREATE)?;
     claim(&file, path)?;
-    // Another writer may have renamed it to its target before we got the lock: then this is that file, not ours.
+    // Another writer may have renamed it to its target before we got the lock: then this is that file, not
+    // ours.
     let (ours, named) = (file.metadata(), fs::symlink_metadata(path));
     match (ours, named) {
         (Ok(ours), Ok(named)) if (ours.dev(), ours.ino()) == (named.dev(), named.ino()) => Ok(file),
