@@ -1,1 +1,378 @@
-//! daemon
+//! The composition root: builds everything, spawns it, supervises it and stops it in order. The only spawner besides the
+//! loop in `worker`, which spawns its steps.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, Result, anyhow};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{
+    clock::Clock,
+    config::{ApiKey, Config, OnInternalError, OnUncleanStop},
+    disk::{self, Ballast, Template, lock::DirLock},
+    domain::{
+        Credits, Timestamp,
+        gate::GatePolicy,
+        hold::{Hold, HoldName},
+        plan::{download::DownloadPolicy, poll::PollPolicy},
+    },
+    provider::{Api, Media, MediaSettings, Settings},
+    store::{
+        Access, Bells, Store, StoreError, World,
+        doorbell::Doorbell,
+        idle::Rest,
+        submit::{Budget, ClaimPolicy},
+    },
+    worker::{
+        self, Lane,
+        download::{DownloadLane, OutputSettings},
+        errand::ErrandLane,
+        evidence::Spool,
+        poll::PollLane,
+        recover::{Recovered, recover},
+        submit::{SubmitLane, SubmitSettings},
+    },
+};
+
+/// Room that is kept beside the database, so that the last commits get through on a full disk: a thousand answers.
+const RESERVE_BYTES: u64 = 8 * 1024 * 1024;
+/// How often `--until-idle` asks whether anything moves, when nothing was committed meanwhile.
+const IDLE_LOOK: Duration = Duration::from_millis(500);
+
+/// How to run.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// End when no job can move by itself.
+    pub until_idle: bool,
+    /// For whom the queue is.
+    pub world: World,
+}
+
+/// How a run ended, when it ended well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// A person or systemd stopped it.
+    Stopped,
+    /// Nothing can move by itself.
+    Idle {
+        /// Jobs that failed during this run.
+        failed: u64,
+        /// Jobs that wait for a person.
+        needs_person: u64,
+    },
+}
+
+/// Why a run ended otherwise.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// It never began, and a restart would not help: a missing key, another daemon, a newer schema.
+    #[error("{0:#}")]
+    Refused(anyhow::Error),
+    /// It broke; a restart may help.
+    #[error("{0:#}")]
+    Broke(anyhow::Error),
+}
+
+/// Runs the daemon until `stop`, or until idle.
+pub async fn run(
+    config: &Config,
+    key: &ApiKey,
+    options: Options,
+    clock: Clock,
+    stop: CancellationToken,
+) -> std::result::Result<Ended, Failure> {
+    let _lock = lock(&config.data_dir, clock).map_err(Failure::Refused)?;
+    let (store, writer) = Store::open(&config.database(), Access::Migrate).await.map_err(refused)?;
+    let mut tasks = Tasks::new(stop.clone());
+    tasks.writer(writer.run());
+    let ended = async {
+        store.stamp(&config.database(), options.world).await.map_err(refused)?;
+        let lanes = build(config, key, &store, clock, &stop).await?;
+        serve(lanes, &store, config, options, clock, &mut tasks, &stop).await.map_err(Failure::Broke)
+    }
+    .await;
+    // In order: no new work, the lanes' steps in hand, then the writer that they report to, then the lock.
+    stop.cancel();
+    let lanes = tasks.join_lanes().await;
+    drop(store);
+    let writer = tasks.join_writer().await;
+    let ended = ended?;
+    lanes.and(writer).map_err(Failure::Broke)?;
+    info!("klingd has stopped");
+    Ok(ended)
+}
+
+fn refused(error: StoreError) -> Failure {
+    match error {
+        StoreError::Open(_) => Failure::Refused(error.into()),
+        other => Failure::Broke(other.into()),
+    }
+}
+
+/// Takes the data directory for this process.
+pub fn lock(data_dir: &Path, clock: Clock) -> Result<DirLock> {
+    disk::create_root(data_dir)?;
+    let who = format!("klingd, process {}, since {}", std::process::id(), clock.now());
+    Ok(DirLock::acquire(data_dir, &who)?)
+}
+
+struct Lanes {
+    submit: Arc<SubmitLane>,
+    poll: Arc<PollLane>,
+    download: Arc<DownloadLane>,
+    errand: Arc<ErrandLane>,
+}
+
+async fn build(
+    config: &Config,
+    key: &ApiKey,
+    store: &Store,
+    clock: Clock,
+    stop: &CancellationToken,
+) -> std::result::Result<Lanes, Failure> {
+    let setup = |e: anyhow::Error| Failure::Refused(e);
+    disk::create_root(&config.spool_dir()).map_err(|e| setup(e.into()))?;
+    disk::create_root(config.videos_root()).map_err(|e| setup(e.into()))?;
+    let api = Arc::new(Api::new(&api_settings(config, key)).map_err(|e| setup(e.into()))?);
+    let media = Arc::new(Media::new(&media_settings(config)).map_err(|e| setup(e.into()))?);
+    let template = Template::parse(&config.output.template).map_err(|e| setup(e.into()))?;
+    let output = OutputSettings {
+        root: config.videos_root().to_owned(),
+        template,
+        sidecar: config.output.sidecar,
+    };
+    Ok(Lanes {
+        submit: Arc::new(submit_lane(config, key, store, Arc::clone(&api), clock)),
+        poll: Arc::new(PollLane::new(
+            store.clone(),
+            Arc::clone(&api),
+            clock,
+            poll_policy(config),
+            config.poll.max_per_second,
+            key.fingerprint(),
+        )),
+        download: Arc::new(DownloadLane {
+            store: store.clone(),
+            media,
+            clock,
+            policy: DownloadPolicy { retry_base: config.download.retry_base, give_up: config.download.give_up },
+            output,
+            workers: config.download.workers,
+            max_bytes: config.download.max_bytes,
+            stop: stop.clone(),
+        }),
+        errand: Arc::new(ErrandLane { store: store.clone(), api, clock }),
+    })
+}
+
+/// The submit lane by itself: a command that recovers after a crash needs no other.
+pub fn submit_lane(config: &Config, key: &ApiKey, store: &Store, api: Arc<Api>, clock: Clock) -> SubmitLane {
+    SubmitLane {
+        store: store.clone(),
+        api,
+        clock,
+        policy: claim_policy(config, &key.fingerprint()),
+        settings: SubmitSettings {
+            workers: config.submit.workers,
+            hold_on_internal_error: config.submit.on_internal_error == OnInternalError::Hold,
+            poll_first: config.poll.first,
+            output_root: config.videos_root().to_owned(),
+            min_free_bytes: config.output.min_free_bytes,
+        },
+        spool: Spool::new(config.spool_dir(), config.data_dir.join("reserve")),
+    }
+}
+
+/// The two calls' part of the configuration.
+pub fn api_settings(config: &Config, key: &ApiKey) -> Settings {
+    Settings {
+        base_url: config.api.base_url.clone(),
+        key: key.expose().into(),
+        connect_timeout: config.api.connect_timeout,
+        submit_timeout: config.api.submit_timeout,
+        status_timeout: config.api.status_timeout,
+        proxy: config.api.proxy.as_ref().map(|p| p.expose().clone()),
+    }
+}
+
+fn media_settings(config: &Config) -> MediaSettings {
+    MediaSettings {
+        connect_timeout: config.api.connect_timeout,
+        idle_timeout: config.download.idle_timeout,
+        max_bytes: config.download.max_bytes,
+        allow_private: config.download.allow_private,
+        proxy: config.api.proxy.as_ref().map(|p| p.expose().clone()),
+    }
+}
+
+fn poll_policy(config: &Config) -> PollPolicy {
+    PollPolicy {
+        first: config.poll.first,
+        every: config.poll.every,
+        slowest: config.poll.slowest,
+        confirm_failed: config.poll.confirm_failed,
+    }
+}
+
+/// The gate's and the budget's part of the configuration.
+pub fn claim_policy(config: &Config, key_fingerprint: &str) -> ClaimPolicy {
+    let cap = |c: Option<Credits>| c.unwrap_or(Credits::ZERO);
+    ClaimPolicy {
+        gate: GatePolicy {
+            start_in_flight: config.submit.start_in_flight,
+            max_in_flight: config.submit.max_in_flight,
+            cooldown: config.submit.cooldown,
+            cooldown_max: config.submit.cooldown_max,
+        },
+        budget: Budget {
+            per_job: cap(config.budget.per_job),
+            per_day: cap(config.budget.per_day),
+            total: cap(config.budget.total),
+        },
+        base_url: config.api.base_url.as_str().trim_end_matches('/').to_owned(),
+        key_fingerprint: key_fingerprint.to_owned(),
+    }
+}
+
+async fn serve(
+    lanes: Lanes,
+    store: &Store,
+    config: &Config,
+    options: Options,
+    clock: Clock,
+    tasks: &mut Tasks,
+    stop: &CancellationToken,
+) -> Result<Ended> {
+    let started = clock.now();
+    let reserve = Ballast::ensure(&config.data_dir.join("reserve"), RESERVE_BYTES);
+    if let Err(error) = reserve {
+        warn!("there is no room for the reserve beside the database: {error}");
+    }
+    let recovered = recover(&lanes.submit).await.context("recovery at the start failed")?;
+    after_recovery(recovered, store, config, clock).await?;
+    let policy = lanes.submit.policy.clone();
+    let doorbell = Doorbell::hang(&config.doorbell());
+    if let Err(error) = &doorbell {
+        warn!("no doorbell ({error}): commands of other processes are noticed within seconds, not at once");
+    }
+    tasks.lane(lanes.submit, clock);
+    tasks.lane(lanes.poll, clock);
+    tasks.lane(lanes.download, clock);
+    tasks.lane(lanes.errand, clock);
+    if let Ok(doorbell) = doorbell {
+        tasks.answer_doorbell(doorbell, Arc::clone(store.bells()));
+    }
+    info!(data_dir = %config.data_dir.display(), base_url = %config.api.base_url, "klingd is running");
+    tokio::select! {
+        () = stop.cancelled() => Ok(Ended::Stopped),
+        error = tasks.first_end() => Err(error),
+        idle = idle(store, &policy, started, clock), if options.until_idle => idle,
+    }
+}
+
+async fn after_recovery(recovered: Recovered, store: &Store, config: &Config, clock: Clock) -> Result<()> {
+    let Recovered { replayed, in_doubt } = recovered;
+    if replayed + in_doubt > 0 {
+        warn!(replayed, in_doubt, "the last run ended while requests were on the wire");
+    }
+    if in_doubt > 0 && config.submit.on_unclean_stop == OnUncleanStop::Hold {
+        let why = format!("{in_doubt} jobs were on the wire when klingd was killed");
+        let since = clock.now();
+        store.hold(Hold { name: HoldName::UncleanStop, since, why, until: None, probe_at: None }).await?;
+    }
+    Ok(())
+}
+
+async fn idle(store: &Store, policy: &ClaimPolicy, since: Timestamp, clock: Clock) -> Result<Ended> {
+    let mut commits = store.bells().commits.subscribe();
+    loop {
+        commits.mark_unchanged();
+        let now = clock.now();
+        match store.rest(policy, since, now, clock.day_start(now)).await? {
+            Rest::Still { failed, needs_person } => return Ok(Ended::Idle { failed, needs_person }),
+            Rest::Moving => {}
+        }
+        tokio::select! {
+            changed = commits.changed() => changed.context("the writer is gone")?,
+            () = tokio::time::sleep(IDLE_LOOK) => {}
+        }
+    }
+}
+
+/// Everything that was spawned. The unexpected end of any of them stops the daemon with an error.
+struct Tasks {
+    lanes: JoinSet<(&'static str, Result<()>)>,
+    writer: JoinSet<Result<(), StoreError>>,
+    stop: CancellationToken,
+}
+
+impl Tasks {
+    fn new(stop: CancellationToken) -> Self {
+        Self { lanes: JoinSet::new(), writer: JoinSet::new(), stop }
+    }
+
+    fn writer(&mut self, run: impl Future<Output = Result<(), StoreError>> + Send + 'static) {
+        self.writer.spawn(run);
+    }
+
+    fn lane<L: Lane>(&mut self, lane: Arc<L>, clock: Clock) {
+        let (name, stop) = (lane.name(), self.stop.clone());
+        self.lanes.spawn(async move { (name, worker::run(lane, clock, stop).await) });
+    }
+
+    fn answer_doorbell(&mut self, doorbell: Doorbell, bells: Arc<Bells>) {
+        let stop = self.stop.clone();
+        self.lanes.spawn(async move {
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return ("doorbell", Ok(())),
+                    rung = doorbell.rung() => match rung {
+                        Ok(()) => bells.ring_all(),
+                        Err(error) => return ("doorbell", Err(error.into())),
+                    },
+                }
+            }
+        });
+    }
+
+    /// The first end of anything, which nobody asked for. Cancel safe.
+    async fn first_end(&mut self) -> anyhow::Error {
+        tokio::select! {
+            Some(ended) = self.lanes.join_next() => unexpected(ended),
+            Some(ended) = self.writer.join_next() => match ended {
+                Ok(Ok(())) => anyhow!("the writer ended"),
+                Ok(Err(error)) => anyhow!(error).context("the writer failed"),
+                Err(panic) => anyhow!("the writer ended unexpectedly: {panic}"),
+            },
+            else => anyhow!("nothing is running"),
+        }
+    }
+
+    async fn join_lanes(&mut self) -> Result<()> {
+        let mut result = Ok(());
+        while let Some(ended) = self.lanes.join_next().await {
+            if let Ok((_, Ok(()))) = ended {
+                continue;
+            }
+            result = Err(unexpected(ended));
+        }
+        result
+    }
+
+    async fn join_writer(&mut self) -> Result<()> {
+        while let Some(ended) = self.writer.join_next().await {
+            ended.map_err(|panic| anyhow!("the writer ended unexpectedly: {panic}"))??;
+        }
+        Ok(())
+    }
+}
+
+fn unexpected(ended: std::result::Result<(&'static str, Result<()>), tokio::task::JoinError>) -> anyhow::Error {
+    match ended {
+        Ok((name, Ok(()))) => anyhow!("the {name} task ended without being asked to"),
+        Ok((_, Err(error))) => error,
+        Err(panic) => anyhow!("a task ended unexpectedly: {panic}"),
+    }
+}

@@ -84,6 +84,14 @@ pub enum Event {
 }
 
 impl Event {
+    /// What the provider says it charged, if this event carries it.
+    pub const fn charged(&self) -> Option<Credits> {
+        match self {
+            Event::Accepted { charged, .. } | Event::Succeeded { charged, .. } => *charged,
+            _ => None,
+        }
+    }
+
     /// The word of the history.
     pub const fn name(&self) -> &'static str {
         match self {

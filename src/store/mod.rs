@@ -13,6 +13,7 @@
 //! | [`recover`] | what a start finds on the wire |
 //! | [`control`] | holds, the gate's memory |
 //! | [`errand`] | status calls that a command asks the daemon for |
+//! | [`idle`] | whether anything can still move by itself |
 //! | [`view`] | reads: jobs, history, attempts, sums |
 //! | [`doorbell`] | wakes the daemon after another process's commit |
 //!
@@ -24,6 +25,7 @@ pub mod download;
 pub mod enqueue;
 pub mod errand;
 mod error;
+pub mod idle;
 pub mod open;
 pub mod person;
 pub mod poll;
@@ -39,7 +41,7 @@ use std::sync::Arc;
 use sqlx::SqlitePool;
 use tokio::sync::{Notify, watch};
 
-pub use error::StoreError;
+pub use error::{CommitFault, StoreError};
 pub use open::{Access, World};
 pub use writer::Writer;
 

@@ -352,6 +352,19 @@ async fn in_flight(c: &mut SqliteConnection) -> Result<(u32, u32)> {
     Ok((row::narrow(&r, "wire")?, row::narrow(&r, "flight")?))
 }
 
+/// Whether the caps allow any of the queued jobs.
+pub(super) async fn affordable(c: &mut SqliteConnection, policy: &ClaimPolicy, day: Timestamp) -> Result<bool> {
+    let spent = Spent::read(c, &policy.budget, day).await?;
+    let rows = sqlx::query("SELECT DISTINCT estimate, max_credits FROM jobs WHERE lane = 'submit'").fetch_all(c).await?;
+    for r in &rows {
+        let estimate = row::money(r, "estimate")?.unwrap_or_default();
+        if spent.allows(estimate, row::money(r, "max_credits")?, &policy.budget) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// What is spent, held back or in doubt; a reservation is made by the intent's row itself.
 struct Spent {
     day: Credits,
@@ -380,15 +393,18 @@ impl Spent {
 
     /// Reserves `estimate` if every cap allows it.
     fn reserve(&mut self, estimate: Credits, max: Option<Credits>, budget: &Budget) -> bool {
-        let (day, total) = (self.day + estimate, self.total + estimate);
-        let fits = |amount: Credits, cap: Credits| cap == Credits::ZERO || amount <= cap;
-        let ok = fits(estimate, budget.per_job)
-            && max.is_none_or(|max| estimate <= max)
-            && fits(day, budget.per_day)
-            && fits(total, budget.total);
+        let ok = self.allows(estimate, max, budget);
         if ok {
-            (self.day, self.total) = (day, total);
+            (self.day, self.total) = (self.day + estimate, self.total + estimate);
         }
         ok
+    }
+
+    fn allows(&self, estimate: Credits, max: Option<Credits>, budget: &Budget) -> bool {
+        let fits = |amount: Credits, cap: Credits| cap == Credits::ZERO || amount <= cap;
+        fits(estimate, budget.per_job)
+            && max.is_none_or(|max| estimate <= max)
+            && fits(self.day + estimate, budget.per_day)
+            && fits(self.total + estimate, budget.total)
     }
 }

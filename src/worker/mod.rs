@@ -1,1 +1,157 @@
-//! worker
+//! The workers: one loop ([`run`]), and a lane each for submits, status calls, downloads and errands.
+//!
+//! A lane *looks* (which jobs are due?) and *steps* (one call to the outside world, one report to the store). It holds
+//! no state that matters: due times are rows, a wake-up is only a hint. It must not decide what an observation means;
+//! that is `domain::plan`.
+
+pub mod download;
+pub mod errand;
+pub mod evidence;
+mod fetch;
+pub mod poll;
+mod publish;
+pub mod recover;
+mod retry;
+pub mod submit;
+
+use std::{
+    collections::{HashMap, HashSet},
+    future::Future,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use tokio::{
+    sync::Notify,
+    task::{Id, JoinSet},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    clock::Clock,
+    domain::{JobId, Timestamp},
+};
+
+/// How long a lane goes without a look, whatever it was told: wake-ups are hints, the table is the truth. Four lanes
+/// make this less than one wake-up a second.
+const SLOW_LOOK: Duration = Duration::from_secs(5);
+
+/// What a look found.
+pub struct Look<W> {
+    /// Work to start now.
+    pub work: Vec<(JobId, W)>,
+    /// When time alone brings more.
+    pub next_at: Option<Timestamp>,
+}
+
+/// One kind of work.
+pub trait Lane: Send + Sync + 'static {
+    /// What a look hands to a step.
+    type Work: Send + 'static;
+
+    /// Its name in logs and errors.
+    fn name(&self) -> &'static str;
+
+    /// Steps at once.
+    fn width(&self) -> usize;
+
+    /// What wakes it.
+    fn bell(&self) -> &Notify;
+
+    /// Finds at most `free` pieces of work, none of a job that is `busy` in a step.
+    fn look(&self, free: usize, busy: &HashSet<JobId>) -> impl Future<Output = Result<Look<Self::Work>>> + Send;
+
+    /// Does one piece of work and reports it. An error is fatal: everything that can be expected is a report.
+    fn step(&self, work: Self::Work) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// Runs a lane until `stop`: looks, starts steps, waits. Once stopping, or after an error, it takes nothing new and lets
+/// the steps in hand finish, for a POST on the wire is never dropped.
+pub async fn run<L: Lane>(lane: Arc<L>, clock: Clock, stop: CancellationToken) -> Result<()> {
+    let mut hands = Hands::new();
+    let mut outcome = Ok(());
+    loop {
+        // The bell is registered before the look: a ring in between is not lost.
+        let bell = lane.bell().notified();
+        tokio::pin!(bell);
+        bell.as_mut().enable();
+        let taking = outcome.is_ok() && !stop.is_cancelled();
+        let free = lane.width().saturating_sub(hands.len());
+        let mut next_at = None;
+        if taking && free > 0 {
+            match lane.look(free, &hands.busy()).await {
+                Ok(look) => {
+                    next_at = look.next_at;
+                    for (job, work) in look.work {
+                        hands.start(&lane, job, work);
+                    }
+                }
+                Err(error) => outcome = Err(error.context(format!("the {} lane can't look for work", lane.name()))),
+            }
+        }
+        if hands.is_empty() && (outcome.is_err() || stop.is_cancelled()) {
+            return outcome;
+        }
+        let may_take = outcome.is_ok() && !stop.is_cancelled() && hands.len() < lane.width();
+        tokio::select! {
+            finished = hands.finished(), if !hands.is_empty() => {
+                if outcome.is_ok() {
+                    outcome = finished.with_context(|| format!("the {} lane", lane.name()));
+                }
+            }
+            () = &mut bell, if may_take => {}
+            () = clock.sleep_until(next_at, SLOW_LOOK), if may_take => {}
+            () = stop.cancelled(), if !stop.is_cancelled() => {}
+        }
+    }
+}
+
+/// The steps that a lane has in hand.
+struct Hands {
+    steps: JoinSet<Result<()>>,
+    jobs: HashMap<Id, JobId>,
+}
+
+impl Hands {
+    fn new() -> Self {
+        Self { steps: JoinSet::new(), jobs: HashMap::new() }
+    }
+
+    fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    fn busy(&self) -> HashSet<JobId> {
+        self.jobs.values().copied().collect()
+    }
+
+    fn start<L: Lane>(&mut self, lane: &Arc<L>, job: JobId, work: L::Work) {
+        let lane = Arc::clone(lane);
+        let step = self.steps.spawn(async move { lane.step(work).await });
+        self.jobs.insert(step.id(), job);
+    }
+
+    /// The next step that ends, and with it those that ended meanwhile. Cancel safe. A panic is an error like any other.
+    async fn finished(&mut self) -> Result<()> {
+        let mut next = self.steps.join_next_with_id().await;
+        while let Some(ended) = next {
+            match ended {
+                Ok((id, result)) => {
+                    self.jobs.remove(&id);
+                    result?;
+                }
+                Err(panic) => {
+                    self.jobs.remove(&panic.id());
+                    anyhow::bail!("a step ended unexpectedly: {panic}");
+                }
+            }
+            next = self.steps.try_join_next_with_id();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,52 @@
+//! Whether anything can still move by itself: the question of `run --until-idle`.
+
+use sqlx::Row;
+
+use super::{Result, Store, control, row, submit::ClaimPolicy};
+use crate::domain::Timestamp;
+
+/// What is left in the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// Something is under way, or will be when its time comes.
+    Moving,
+    /// Nothing moves without a person.
+    Still {
+        /// Jobs that ended as `failed` since the time asked for.
+        failed: u64,
+        /// Jobs that need a person, or wait behind a hold or a budget.
+        needs_person: u64,
+    },
+}
+
+impl Store {
+    /// Whether the queue is at rest; `failed` jobs count from `since` on.
+    pub async fn rest(&self, policy: &ClaimPolicy, since: Timestamp, now: Timestamp, day: Timestamp) -> Result<Rest> {
+        let mut c = self.readers.acquire().await?;
+        let open = sqlx::query(
+            "SELECT count(*) FILTER (WHERE state = 'submitting' OR (lane IN ('poll', 'download') AND needs_person = 0)) AS moving,
+                count(*) FILTER (WHERE lane = 'submit') AS queued
+             FROM jobs WHERE finished_at IS NULL",
+        )
+        .fetch_one(&mut *c)
+        .await?;
+        let (moving, queued): (u64, u64) = (row::narrow(&open, "moving")?, row::narrow(&open, "queued")?);
+        if moving > 0 {
+            return Ok(Rest::Moving);
+        }
+        // A hold without an end waits for a person; one that ends by itself does not.
+        let held = control::holds(&mut c).await?.iter().any(|h| h.holds(now) && h.until.is_none());
+        if queued > 0 && !held && super::submit::affordable(&mut c, policy, day).await? {
+            return Ok(Rest::Moving);
+        }
+        let ended = sqlx::query(
+            "SELECT (SELECT count(*) FROM jobs WHERE needs_person = 1) AS needs,
+                (SELECT count(*) FROM jobs WHERE finished_at >= ? AND state = 'failed' AND needs_person = 0) AS failed",
+        )
+        .bind(since.as_millis())
+        .fetch_one(&mut *c)
+        .await?;
+        let needs: u64 = row::narrow(&ended, "needs")?;
+        Ok(Rest::Still { failed: row::narrow(&ended, "failed")?, needs_person: needs + queued })
+    }
+}

@@ -1,0 +1,173 @@
+//! The poll lane: one free status call for each task that is due.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use anyhow::Result;
+use tokio::sync::Notify;
+use tracing::{debug, info, warn};
+
+use super::{Lane, Look};
+use crate::{
+    clock::Clock,
+    domain::{
+        Event, Job, JobId, Timestamp,
+        pace::Pace,
+        plan::poll::{self as plan, PollAnswer, PollFacts, PollPlan, PollPolicy},
+    },
+    failpoint::{Point, reach},
+    provider::Api,
+    store::{Store, StoreError},
+};
+
+/// Status calls at once. One call can take tens of seconds (the gateway may ask its own upstream), so there are more of
+/// them than submits; `poll.max_per_second` bounds their number in time.
+const WIDTH: usize = 16;
+
+/// Polls tasks.
+pub struct PollLane {
+    store: Store,
+    api: Arc<Api>,
+    clock: Clock,
+    policy: PollPolicy,
+    key_fingerprint: String,
+    manners: Mutex<Manners>,
+}
+
+/// What keeps the lane from asking too much. In memory: after a restart it starts afresh, politely.
+struct Manners {
+    pace: Pace,
+    quiet_until: Option<Timestamp>,
+    words: HashSet<String>,
+}
+
+/// Words of the page; every other one is logged once.
+const KNOWN_WORDS: [&str; 2] = ["IN_PROGRESS", "PROCESSING"];
+/// Unknown words remembered; a provider that invents more is not logged for ever.
+const MAX_WORDS: usize = 50;
+
+impl PollLane {
+    /// A lane that asks at most `max_per_second`.
+    pub fn new(
+        store: Store,
+        api: Arc<Api>,
+        clock: Clock,
+        policy: PollPolicy,
+        max_per_second: f64,
+        key_fingerprint: String,
+    ) -> Self {
+        let manners = Manners { pace: Pace::new(max_per_second), quiet_until: None, words: HashSet::new() };
+        Self { store, api, clock, policy, key_fingerprint, manners: Mutex::new(manners) }
+    }
+
+    fn manners(&self) -> std::sync::MutexGuard<'_, Manners> {
+        // Nothing that can panic runs under this lock; a poisoned one is as good as new.
+        self.manners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn may_ask(&self, want: usize, now: Timestamp) -> std::result::Result<usize, Timestamp> {
+        let mut manners = self.manners();
+        if let Some(until) = manners.quiet_until.filter(|t| *t > now) {
+            return Err(until);
+        }
+        manners.pace.take(want, now)
+    }
+
+    fn log_new_word(&self, answer: &PollAnswer) {
+        let PollAnswer::Running { word } = answer else { return };
+        let mut manners = self.manners();
+        if KNOWN_WORDS.contains(&word.as_str()) || manners.words.len() >= MAX_WORDS {
+            return;
+        }
+        if manners.words.insert(word.clone()) {
+            info!(word = ?word, "the provider uses a status word that klingd does not know; it counts as under way");
+        }
+    }
+}
+
+impl Lane for PollLane {
+    type Work = Job;
+
+    fn name(&self) -> &'static str {
+        "poll"
+    }
+
+    fn width(&self) -> usize {
+        WIDTH
+    }
+
+    fn bell(&self) -> &Notify {
+        &self.store.bells().poll
+    }
+
+    async fn look(&self, free: usize, busy: &HashSet<JobId>) -> Result<Look<Job>> {
+        let now = self.clock.now();
+        let due = self.store.due_polls(free, busy, now).await?;
+        let want = due.jobs.len();
+        if want == 0 {
+            return Ok(Look { work: Vec::new(), next_at: due.next_at });
+        }
+        match self.may_ask(want, now) {
+            Ok(got) => {
+                let next_at = if got < want { Some(now) } else { due.next_at };
+                Ok(Look { work: due.jobs.into_iter().take(got).map(|j| (j.id, j)).collect(), next_at })
+            }
+            Err(at) => Ok(Look { work: Vec::new(), next_at: Some(at) }),
+        }
+    }
+
+    async fn step(&self, job: Job) -> Result<()> {
+        let (Some(task), Some(made)) = (job.state.task().cloned(), job.made_with.clone()) else { return Ok(()) };
+        let (answer, _) = self.api.status(&made.base_url, &task).await;
+        reach(Point::PollAnswered);
+        self.log_new_word(&answer);
+        let now = self.clock.now();
+        let facts = PollFacts {
+            submitted_at: job.submitted_at.unwrap_or(now),
+            same_key: made.key_fingerprint == self.key_fingerprint,
+            policy: self.policy,
+        };
+        let plan = plan::seen(&job.state, &answer, &facts, now, self.clock.dice());
+        if let Some(quiet) = plan.quiet_until {
+            warn!(until = %quiet, "status calls pause");
+            let mut manners = self.manners();
+            manners.quiet_until = manners.quiet_until.max(Some(quiet));
+        }
+        let note = drift(&plan, &job);
+        report(&job, &answer, &plan);
+        match self.store.settle_poll(job.id, job.version, plan, note, now).await {
+            Ok(()) => reach(Point::PollCommitted),
+            // A person moved the job while the call was under way: the next look sees it as it is.
+            Err(StoreError::Stale { .. } | StoreError::NoSuchJob(_)) => false,
+            Err(other) => return Err(other.into()),
+        };
+        Ok(())
+    }
+}
+
+/// The final charge differs from what was known.
+fn drift(plan: &PollPlan, job: &Job) -> Option<String> {
+    let charged = plan.event.as_ref()?.charged()?;
+    let known = job.charged.unwrap_or(job.estimate);
+    (charged != known).then(|| format!("price drift: {charged} credits were charged in the end, {known} before"))
+}
+
+fn report(job: &Job, answer: &PollAnswer, plan: &PollPlan) {
+    let id = job.id;
+    match &plan.event {
+        Some(Event::Succeeded { outputs, .. }) => {
+            info!(job.id = id.0, outputs, "job {id} is rendered; its video is fetched");
+        }
+        Some(Event::TaskFailed { failure }) => {
+            warn!(job.id = id.0, why = ?failure.message, "job {id} failed at the provider");
+        }
+        Some(Event::LinkRenewed) => info!(job.id = id.0, "job {id} has a fresh link"),
+        Some(Event::Watched { watch }) => info!(job.id = id.0, watch = ?watch, "job {id} is watched"),
+        Some(_) | None => debug!(job.id = id.0, seen = ?answer, due_at = %plan.due_at, "job {id} was looked at"),
+    }
+    if let Some((hold, why)) = &plan.hold {
+        warn!(hold = hold.as_str(), why = ?why, "submits stop: {}", hold.remedy());
+    }
+}

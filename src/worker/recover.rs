@@ -1,0 +1,71 @@
+//! The start: spooled evidence is replayed, and what an earlier run left on the wire is put in doubt.
+
+use anyhow::Result;
+use tracing::{error, info, warn};
+
+use super::{evidence::Spooled, submit::{Reader, SubmitLane}};
+use crate::{
+    failpoint::{Point, reach},
+    store::StoreError,
+};
+
+/// What a start found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Answers that were spooled and are now in the database.
+    pub replayed: u32,
+    /// Jobs whose answer nobody saw.
+    pub in_doubt: u32,
+}
+
+/// Recovers. The caller holds the data directory's lock and has not started any lane.
+pub async fn recover(lane: &SubmitLane) -> Result<Recovered> {
+    let mut found = Recovered::default();
+    for spooled in lane.spool.read_all()? {
+        match spooled {
+            Ok(spooled) => found.replayed += u32::from(replay(lane, spooled).await?),
+            Err((path, why)) => {
+                error!(path = %path.display(), why, "a spooled answer can't be read; the file stays where it is");
+            }
+        }
+    }
+    for job in lane.store.on_the_wire().await? {
+        let id = job.id;
+        lane.store.orphan(job, lane.clock.now()).await?;
+        found.in_doubt += 1;
+        warn!(job.id = id.0, "job {id} is in doubt: klingd stopped while it was on the wire; klingd resolve {id}");
+        reach(Point::RecoverOrphaned);
+    }
+    Ok(found)
+}
+
+async fn replay(lane: &SubmitLane, spooled: Spooled) -> Result<bool> {
+    let Spooled { job, attempt, evidence } = spooled;
+    let attempts = lane.store.attempts(job).await?;
+    let Some(row) = attempts.iter().find(|a| a.n == attempt) else {
+        warn!(job.id = job.0, "a spooled answer is for an attempt that the database does not know; it stays");
+        return Ok(false);
+    };
+    let count = |word: crate::domain::Outcome| {
+        u32::try_from(attempts.iter().filter(|a| a.n < attempt && a.outcome == word).count()).unwrap_or(u32::MAX)
+    };
+    let reader = Reader {
+        attempt,
+        internal_errors: count(crate::domain::Outcome::InternalError),
+        deferrals: count(crate::domain::Outcome::Deferred),
+        estimate: row.estimate,
+    };
+    let outcome = lane.read(job, &reader, evidence).await?;
+    let replayed = match lane.store.settle_submit(outcome).await {
+        Ok(moved) => {
+            info!(job.id = job.0, "the answer to job {job} was spooled; it is {} now", moved.to.label());
+            true
+        }
+        // It got into the database after all, before the file could be removed.
+        Err(StoreError::NoSuchAttempt { .. }) => false,
+        Err(other) => return Err(other.into()),
+    };
+    reach(Point::RecoverReplayed);
+    lane.spool.forget(job, attempt).await;
+    Ok(replayed)
+}

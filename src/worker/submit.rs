@@ -1,0 +1,273 @@
+//! The submit lane: intents through the gate, one POST each, and its outcome on record.
+
+use std::{collections::HashSet, path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, Result};
+use tokio::sync::Notify;
+use tracing::{error, info, warn};
+
+use super::{
+    Lane, Look,
+    evidence::{Spool, Spooled},
+};
+use crate::{
+    clock::Clock,
+    disk,
+    domain::{
+        Credits, Event, JobId, State,
+        attempt::AttemptNo,
+        evidence::Evidence,
+        hold::{Hold, HoldName},
+        plan::submit::{self as plan, Deferral, SubmitAnswer, SubmitFacts},
+    },
+    failpoint::{Point, reach},
+    provider::{Api, classify},
+    store::{
+        Store, StoreError,
+        step::Moved,
+        submit::{ClaimPolicy, Intent, SubmitOutcome},
+    },
+};
+
+/// Submits jobs.
+pub struct SubmitLane {
+    /// The database.
+    pub store: Store,
+    /// The provider.
+    pub api: Arc<Api>,
+    /// The clock.
+    pub clock: Clock,
+    /// What an intent needs.
+    pub policy: ClaimPolicy,
+    /// How answers are read.
+    pub settings: SubmitSettings,
+    /// Where evidence goes when the database can't take it.
+    pub spool: Spool,
+}
+
+/// The part of the configuration that submits obey besides the gate.
+#[derive(Clone, Debug)]
+pub struct SubmitSettings {
+    /// POSTs at once.
+    pub workers: usize,
+    /// `submit.on_internal_error = "hold"`.
+    pub hold_on_internal_error: bool,
+    /// The first look at a new task.
+    pub poll_first: Duration,
+    /// The root of the videos, whose free space is watched.
+    pub output_root: PathBuf,
+    /// Less free space than this stops submits: never pay for what can't be stored.
+    pub min_free_bytes: u64,
+}
+
+impl Lane for SubmitLane {
+    type Work = Intent;
+
+    fn name(&self) -> &'static str {
+        "submit"
+    }
+
+    fn width(&self) -> usize {
+        self.settings.workers
+    }
+
+    fn bell(&self) -> &Notify {
+        &self.store.bells().submit
+    }
+
+    async fn look(&self, free: usize, _: &HashSet<JobId>) -> Result<Look<Intent>> {
+        let now = self.clock.now();
+        self.watch_disk().await?;
+        reach(Point::SubmitBeforeIntent);
+        let workers = u32::try_from(free).unwrap_or(u32::MAX);
+        let claimed = self.store.claim_submits(workers, &self.policy, now, self.clock.day_start(now)).await?;
+        Ok(Look { work: claimed.intents.into_iter().map(|i| (i.job, i)).collect(), next_at: claimed.next_at })
+    }
+
+    async fn step(&self, intent: Intent) -> Result<()> {
+        reach(Point::SubmitIntent);
+        let (job, attempt) = (intent.job, intent.attempt);
+        info!(job.id = job.0, attempt = attempt.0, credits.estimated = intent.estimate.get(), "job {job} is submitted");
+        let evidence = self.api.generate(intent.body).await;
+        reach(Point::SubmitAnswered);
+        let reader = Reader {
+            attempt,
+            internal_errors: intent.internal_errors,
+            deferrals: intent.deferrals,
+            estimate: intent.estimate,
+        };
+        let outcome = self.read(job, &reader, evidence).await?;
+        self.keep(outcome).await
+    }
+}
+
+/// What reading an answer needs to know about its job.
+pub(super) struct Reader {
+    pub attempt: AttemptNo,
+    pub internal_errors: u32,
+    pub deferrals: u32,
+    pub estimate: Credits,
+}
+
+impl SubmitLane {
+    /// From the raw answer to what is written.
+    pub(super) async fn read(&self, job: JobId, reader: &Reader, evidence: Evidence) -> Result<SubmitOutcome> {
+        let answer = classify::submit(&evidence);
+        let key_works = match &answer {
+            SubmitAnswer::Deferred { why: Deferral::Forbidden, .. } => {
+                // The free status call takes its time, and the answer must not be lost meanwhile.
+                let attempt = reader.attempt;
+                self.spool.keep(Spooled { job, attempt, evidence: evidence.clone() }).await.ok();
+                self.api.key_works().await
+            }
+            SubmitAnswer::Accepted { .. }
+            | SubmitAnswer::Refused(_)
+            | SubmitAnswer::Deferred { .. }
+            | SubmitAnswer::Unknown { .. } => None,
+        };
+        let (now, dice) = (self.clock.now(), self.clock.dice());
+        let facts = SubmitFacts {
+            attempt: reader.attempt,
+            internal_errors: reader.internal_errors,
+            not_sent: reader.deferrals,
+            key_works,
+            hold_on_internal_error: self.settings.hold_on_internal_error,
+            poll_first: self.settings.poll_first,
+        };
+        let plan = plan::answered(&answer, &facts, now, dice);
+        let note = note(&answer, reader.estimate);
+        let attempt = reader.attempt;
+        Ok(SubmitOutcome { job, attempt, plan, evidence, note, gate: self.policy.gate, now, dice })
+    }
+
+    /// Commits an outcome. When the database can't take it, room is made and it is tried once more; then it goes to the
+    /// spool, and the daemon stops with an error; when even that fails, the task id is printed before anything else.
+    async fn keep(&self, outcome: SubmitOutcome) -> Result<()> {
+        let (job, attempt) = (outcome.job, outcome.attempt);
+        let mut committed = self.commit(outcome.clone()).await;
+        if matches!(&committed, Err(e) if e.is_full()) {
+            warn!(job.id = job.0, "the disk is full: the reserve beside the database is released");
+            self.spool.release_reserve().await;
+            committed = self.commit(outcome.clone()).await;
+        }
+        match committed {
+            Ok(moved) => {
+                self.spool.forget(job, attempt).await;
+                reach(Point::SubmitCommitted);
+                report(job, attempt, &outcome, &moved);
+                Ok(())
+            }
+            Err(refused) => {
+                let task = task_of(&outcome).unwrap_or("none");
+                if let Err(unspooled) = self.spool.keep(Spooled { job, attempt, evidence: outcome.evidence }).await {
+                    last_words(job, attempt, task);
+                    error!(job.id = job.0, task.id = task, "the answer for job {job} could not be kept: {unspooled}");
+                }
+                reach(Point::SubmitSpooled);
+                Err(refused).with_context(|| {
+                    format!(
+                        "the answer to job {job}, attempt {attempt} (task {task}) is kept in {} and read at the next start",
+                        self.spool.dir().display()
+                    )
+                })
+            }
+        }
+    }
+
+    async fn commit(&self, outcome: SubmitOutcome) -> Result<Moved, StoreError> {
+        if reach(Point::SubmitCommit) {
+            let fault = crate::store::CommitFault::Full;
+            return Err(StoreError::Commit("a test says so".to_owned(), fault));
+        }
+        self.store.settle_submit(outcome).await
+    }
+
+    /// Sets and lifts the `disk` hold by the free space under the output root.
+    async fn watch_disk(&self) -> Result<()> {
+        let root = self.settings.output_root.clone();
+        let free = tokio::task::spawn_blocking(move || disk::space::free_bytes(&root)).await?;
+        let why = match free {
+            Ok(free) if free >= self.settings.min_free_bytes => None,
+            Ok(free) => Some(format!("{free} bytes are free, output.min_free is {}", self.settings.min_free_bytes)),
+            Err(error) => Some(error.to_string()),
+        };
+        let held = self.store.holds().await?.iter().any(|h| h.name == HoldName::Disk);
+        match why {
+            Some(why) if !held => {
+                warn!(hold = "disk", "submits stop: {why}");
+                let since = self.clock.now();
+                self.store.hold(Hold { name: HoldName::Disk, since, why, until: None, probe_at: None }).await?;
+            }
+            None if held => {
+                info!(hold = "disk", "submits go on: there is room again");
+                self.store.lift(vec![HoldName::Disk]).await?;
+            }
+            Some(_) | None => {}
+        }
+        Ok(())
+    }
+}
+
+fn task_of(outcome: &SubmitOutcome) -> Option<&str> {
+    match &outcome.plan.event {
+        Event::Accepted { task, .. } => Some(task.as_str()),
+        _ => None,
+    }
+}
+
+fn note(answer: &SubmitAnswer, estimate: Credits) -> Option<String> {
+    match answer {
+        SubmitAnswer::Accepted { salvaged: true, task, .. } => {
+            Some(format!("the answer was cut; task {task} was salvaged from what came"))
+        }
+        SubmitAnswer::Accepted { charged: Some(charged), .. } if *charged != estimate => {
+            Some(format!("price drift: {charged} credits were charged, {estimate} expected"))
+        }
+        SubmitAnswer::Accepted { charged: None, .. } => {
+            Some(format!("the provider did not say what it charged; {estimate} credits are counted"))
+        }
+        SubmitAnswer::Accepted { .. }
+        | SubmitAnswer::Refused(_)
+        | SubmitAnswer::Deferred { .. }
+        | SubmitAnswer::Unknown { .. } => None,
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the last resort: neither the database nor the spool took the task id")]
+fn last_words(job: JobId, attempt: AttemptNo, task: &str) {
+    eprintln!("klingd: KEEP THIS: job {job}, attempt {attempt} is task {task}");
+}
+
+fn report(job: JobId, attempt: AttemptNo, outcome: &SubmitOutcome, moved: &Moved) {
+    let took = outcome.evidence.took_ms;
+    match &moved.to {
+        State::Generating { task, .. } => {
+            let charged = outcome.plan.event.charged().map(Credits::get);
+            info!(job.id = job.0, task.id = %task, credits.charged = charged, duration_ms = took, "job {job} is generating");
+        }
+        State::InDoubt { .. } => {
+            let why = doubt(&outcome.plan.event);
+            warn!(job.id = job.0, attempt = attempt.0, why, "job {job} is in doubt: it may be paid; klingd resolve {job}");
+        }
+        State::Failed { failure, .. } => {
+            warn!(job.id = job.0, code = failure.code, why = ?failure.message, "job {job} is refused, not charged");
+        }
+        State::Queued => {
+            let why = outcome.plan.error.as_ref().map(|e| e.message.as_str());
+            info!(job.id = job.0, attempt = attempt.0, why = ?why, "job {job} is back in the queue, not charged");
+        }
+        State::Submitting { .. } | State::Downloading { .. } | State::Done { .. } | State::Cancelled { .. } => {
+            info!(job.id = job.0, attempt = attempt.0, "job {job} is {}", moved.to.label());
+        }
+    }
+    if let Some((hold, why, _)) = &outcome.plan.hold {
+        warn!(hold = hold.as_str(), why = ?why, "submits stop: {}", hold.remedy());
+    }
+}
+
+fn doubt(event: &Event) -> &str {
+    match event {
+        Event::SubmitUnknown { why, .. } => why,
+        _ => "the task belongs to another job",
+    }
+}
