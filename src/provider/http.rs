@@ -301,3 +301,7 @@ fn endpoint(base_url: &str, path: &str) -> Option<Url> {
     let plain = url.query().is_none() && url.fragment().is_none();
     (matches!(url.scheme(), "http" | "https") && url.has_host() && plain).then_some(url)
 }
+
+#[cfg(test)]
+#[path = "http_tests.rs"]
+mod tests;

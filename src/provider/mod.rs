@@ -6,6 +6,8 @@
 
 pub mod classify;
 pub mod http;
+#[cfg(test)]
+mod raw_server;
 mod retry_after;
 mod task_id;
 mod text;
