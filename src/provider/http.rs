@@ -1,0 +1,307 @@
+//! The two calls of the API. A submit becomes [`Evidence`] whatever happens; a status call becomes a [`PollAnswer`].
+//!
+//! The paid POST leaves at most once: its client follows no redirect, has no retry layer, reuses no idle connection
+//! (a stale one fails in a way that looks like a lost answer), and the request's body can be taken only once.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::stream;
+use reqwest::{
+    Client, ClientBuilder, Response,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue},
+};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::time::Instant;
+use url::Url;
+
+use super::{
+    classify,
+    text::{chain, clean},
+};
+use crate::domain::{
+    TaskId,
+    adopt::Echo,
+    evidence::{Evidence, MAX_BODY_BYTES, Phase, TransportFailure},
+    plan::poll::PollAnswer,
+};
+
+/// Bytes of a status answer that are read. The page's have about 700; a request with its longest prompt, echoed twice
+/// and escaped, and sixteen signed links stay far below.
+const MAX_STATUS_BYTES: usize = 1024 * 1024;
+/// Characters of a header's value that are kept as evidence: any date, any `Retry-After`, a long `Location`.
+const MAX_HEADER_CHARS: usize = 1000;
+/// Headers that are never kept: what a session could be taken over with.
+const SECRET_HEADERS: [&str; 5] =
+    ["set-cookie", "cookie", "authorization", "www-authenticate", "proxy-authenticate"];
+/// The shortest key that is blotted out where an answer repeats it. Shorter ones are no secrets but a sandbox's word,
+/// which may be part of a task id.
+const MIN_SECRET_LEN: usize = 8;
+/// Idle status connections are dropped before servers with the common 60 s do it under our feet.
+const STATUS_IDLE: Duration = Duration::from_secs(30);
+/// The task that the key check asks for: no id of the provider looks like this.
+const NO_SUCH_TASK: &str = "klingd-key-check";
+
+/// What the two calls need to know.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where jobs are submitted.
+    pub base_url: Url,
+    /// The API key.
+    pub key: SecretString,
+    /// Longest time until a connection stands, TLS and proxy included.
+    pub connect_timeout: Duration,
+    /// Longest time for a whole submit.
+    pub submit_timeout: Duration,
+    /// Longest time for a whole status call.
+    pub status_timeout: Duration,
+    /// An HTTP proxy; none of the environment's is used.
+    pub proxy: Option<Url>,
+}
+
+/// Why the clients can't be made.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// TLS without anybody to trust.
+    #[error(
+        "no certificate authorities were found, so no HTTPS server can be trusted: install the package ca-certificates"
+    )]
+    NoAuthorities,
+    /// A key that is no header value.
+    #[error(
+        "the API key is empty or has a character that no HTTP header can carry: write the key alone into its file, on one line"
+    )]
+    Key,
+    /// A base URL to which no path can be added.
+    #[error(
+        "the base URL {0} can't be the address of an API: it needs to look like https://host or https://host/path"
+    )]
+    BaseUrl(String),
+    /// A proxy of another kind.
+    #[error("the proxy's scheme is {0}, only http and https proxies are supported")]
+    Proxy(String),
+    /// Anything else that the TLS or HTTP library objects to.
+    #[error("the HTTP client could not be set up: {0}")]
+    Client(String),
+}
+
+/// The API at its base URL, with its key.
+pub struct Api {
+    submit: Client,
+    status: Client,
+    generate_url: Url,
+    base_url: String,
+    authorization: HeaderValue,
+    key: SecretString,
+}
+
+impl Api {
+    /// Makes both clients; opens no connection.
+    pub fn new(settings: &Settings) -> Result<Self, SetupError> {
+        let key = settings.key.expose_secret();
+        let bearer = HeaderValue::from_str(&format!("Bearer {key}")).ok().filter(|_| !key.trim().is_empty());
+        let mut authorization = bearer.ok_or(SetupError::Key)?;
+        authorization.set_sensitive(true);
+        let base_url = settings.base_url.as_str();
+        let generate_url =
+            endpoint(base_url, "api/generate").ok_or_else(|| SetupError::BaseUrl(base_url.to_owned()))?;
+        let submit = client(settings.connect_timeout, settings.proxy.as_ref())?
+            .timeout(settings.submit_timeout)
+            .pool_max_idle_per_host(0);
+        let status = client(settings.connect_timeout, settings.proxy.as_ref())?
+            .timeout(settings.status_timeout)
+            .pool_idle_timeout(STATUS_IDLE);
+        Ok(Self {
+            submit: build(submit)?,
+            status: build(status)?,
+            generate_url,
+            base_url: base_url.to_owned(),
+            authorization,
+            key: settings.key.clone(),
+        })
+    }
+
+    /// Sends one request to make a task, and tells what was seen. This may cost credits: drop the future only if the
+    /// process dies.
+    pub async fn generate(&self, body: Vec<u8>) -> Evidence {
+        let started = Instant::now();
+        let mut evidence = self.exchange(body).await;
+        evidence.took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        evidence
+    }
+
+    /// Asks what has become of `task`, at the base URL where it was made.
+    pub async fn status(&self, base_url: &str, task: &TaskId) -> (PollAnswer, Echo) {
+        match self.look(base_url, task.as_str()).await {
+            Ok(seen) => classify::status(seen.status, &seen.headers, &seen.body, task),
+            Err(why) => (PollAnswer::Unclear { why }, Echo::default()),
+        }
+    }
+
+    /// Whether the provider takes the key, by a free call; `None` where the answer does not tell.
+    pub async fn key_works(&self) -> Option<bool> {
+        let seen = self.look(&self.base_url, NO_SUCH_TASK).await.ok()?;
+        classify::key_works(seen.status, &seen.body)
+    }
+
+    async fn exchange(&self, body: Vec<u8>) -> Evidence {
+        let taken = Arc::new(AtomicBool::new(false));
+        let request = self
+            .submit
+            .post(self.generate_url.clone())
+            .header(AUTHORIZATION, self.authorization.clone())
+            .header(CONTENT_TYPE, "application/json")
+            .header(ACCEPT, "application/json")
+            .header(CONTENT_LENGTH, body.len())
+            .body(once(body, Arc::clone(&taken)));
+        let error = match request.send().await {
+            Ok(response) => return self.evidence(response).await,
+            Err(error) => error,
+        };
+        // Who takes the body decides. Taken back here, not one byte of it was or will be sent, whatever kind of error
+        // this is: the proof holds for DNS, refused and timed-out connects, TLS and proxy handshakes (reqwest's
+        // `is_connect` covers these: hyper-util makes that error around the whole connector, before the request is
+        // handed to a connection) and also for what reqwest does not call a connect error, as a server that hangs up
+        // between the handshake and the request. Taken by the connection, it counts as sent.
+        let phase = if taken.swap(true, Ordering::AcqRel) { Phase::Sent } else { Phase::Connect };
+        let message = self.blot(&chain(&error.without_url()));
+        Evidence { transport: Some(TransportFailure { phase, message }), ..Evidence::default() }
+    }
+
+    /// What a response shows, read to its end or to [`MAX_BODY_BYTES`].
+    async fn evidence(&self, mut response: Response) -> Evidence {
+        let status = Some(response.status().as_u16());
+        let headers = self.headers(response.headers());
+        let (body, failure) = read(&mut response, MAX_BODY_BYTES).await;
+        let transport =
+            failure.map(|message| TransportFailure { phase: Phase::Body, message: self.blot(&message) });
+        let mut body = self.blot(&String::from_utf8_lossy(&body));
+        // Replaced bytes are longer than they were.
+        body.truncate(body.floor_char_boundary(MAX_BODY_BYTES));
+        Evidence { transport, status, headers, body, took_ms: 0 }
+    }
+
+    async fn look(&self, base_url: &str, task: &str) -> Result<Seen, String> {
+        let mut url = endpoint(base_url, "api/status")
+            .ok_or_else(|| clean(&format!("the base URL {base_url} of this task is no address")))?;
+        url.query_pairs_mut().append_pair("task_id", task);
+        let request = self
+            .status
+            .get(url)
+            .header(AUTHORIZATION, self.authorization.clone())
+            .header(ACCEPT, "application/json");
+        let failed = |error: reqwest::Error| self.blot(&chain(&error.without_url()));
+        let mut response = request.send().await.map_err(failed)?;
+        let status = response.status().as_u16();
+        let headers = self.headers(response.headers());
+        let (body, failure) = read(&mut response, MAX_STATUS_BYTES).await;
+        match failure {
+            Some(why) => Err(self.blot(&format!("HTTP {status}, but {why}"))),
+            None => Ok(Seen { status, headers, body: self.blot(&String::from_utf8_lossy(&body)) }),
+        }
+    }
+
+    fn headers(&self, headers: &HeaderMap) -> Vec<(String, String)> {
+        let kept = headers.iter().filter(|(name, _)| !SECRET_HEADERS.contains(&name.as_str()));
+        // hyper takes at most a hundred headers, so their number needs no bound of its own.
+        kept.map(|(name, value)| {
+            let value = String::from_utf8_lossy(value.as_bytes());
+            let value = value.chars().take(MAX_HEADER_CHARS).collect::<String>();
+            (name.as_str().to_owned(), self.blot(&value))
+        })
+        .collect()
+    }
+
+    /// Text without our key, which some servers repeat in their errors.
+    fn blot(&self, text: &str) -> String {
+        let key = self.key.expose_secret();
+        if key.len() < MIN_SECRET_LEN { text.to_owned() } else { text.replace(key, "[key]") }
+    }
+}
+
+/// An answer to a status call.
+struct Seen {
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: String,
+}
+
+/// A client without anything that would send a request twice or elsewhere.
+pub(super) fn client(connect_timeout: Duration, proxy: Option<&Url>) -> Result<ClientBuilder, SetupError> {
+    // The one way this fails is that another client was first.
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let builder = Client::builder()
+        .user_agent(concat!("klingd/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .http1_only()
+        .no_proxy()
+        .connect_timeout(connect_timeout);
+    match proxy {
+        None => Ok(builder),
+        Some(url) if matches!(url.scheme(), "http" | "https") => {
+            let proxy = reqwest::Proxy::all(url.clone());
+            Ok(builder.proxy(proxy.map_err(|e| SetupError::Client(chain(&e.without_url())))?))
+        }
+        Some(url) => Err(SetupError::Proxy(url.scheme().to_owned())),
+    }
+}
+
+/// Builds it; the usual obstacle has its own sentence.
+pub(super) fn build(builder: ClientBuilder) -> Result<Client, SetupError> {
+    builder.build().map_err(|error| {
+        let said = chain(&error.without_url());
+        // rustls has no kind for this.
+        if said.contains("No CA certificates") { SetupError::NoAuthorities } else { SetupError::Client(said) }
+    })
+}
+
+/// The body as a stream of one piece that is given out at most once: to the connection, which sends it, or, by the
+/// swap of the same flag, back to us.
+fn once(body: Vec<u8>, taken: Arc<AtomicBool>) -> reqwest::Body {
+    reqwest::Body::wrap_stream(stream::once(async move {
+        if taken.swap(true, Ordering::AcqRel) { Err(Withdrawn) } else { Ok(Bytes::from(body)) }
+    }))
+}
+
+/// Nobody waits for the request any more.
+#[derive(Debug, thiserror::Error)]
+#[error("the request was given up before it was sent")]
+struct Withdrawn;
+
+/// Reads a body to its end or to `limit` bytes: what came, and why it is not whole.
+async fn read(response: &mut Response, limit: usize) -> (Vec<u8>, Option<String>) {
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) => {
+                let room = limit - body.len();
+                body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+                if chunk.len() > room {
+                    return (body, Some(format!("it is longer than {limit} bytes")));
+                }
+            }
+            Ok(None) => return (body, None),
+            Err(error) => return (body, Some(chain(&error.without_url()))),
+        }
+    }
+}
+
+/// `path` below the base URL, which may have a path of its own.
+fn endpoint(base_url: &str, path: &str) -> Option<Url> {
+    let base = base_url.trim_end_matches('/');
+    let url = Url::parse(&format!("{base}/{path}")).ok()?;
+    let plain = url.query().is_none() && url.fragment().is_none();
+    (matches!(url.scheme(), "http" | "https") && url.has_host() && plain).then_some(url)
+}
+
+#[cfg(test)]
+#[path = "http_tests.rs"]
+mod tests;

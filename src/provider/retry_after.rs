@@ -1,0 +1,73 @@
+//! The `Retry-After` header: seconds, or a date read against the answer's own clock.
+
+use std::time::Duration;
+
+/// The longest wait that is believed. A year of quiet is a misconfigured server; it still ends as a visible hold.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// The wait that `headers` ask for. A date is measured from the answer's own `Date`, so our clock plays no part;
+/// without one, and for garbage, there is no wish. What is past is zero.
+pub(super) fn retry_after(headers: &[(String, String)]) -> Option<Duration> {
+    let header = |name: &str| headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.trim());
+    let wish = header("retry-after")?;
+    if !wish.is_empty() && wish.bytes().all(|b| b.is_ascii_digit()) {
+        // Only digits, so the one way to fail is a number beyond u64.
+        let seconds = wish.parse().unwrap_or(u64::MAX);
+        return Some(Duration::from_secs(seconds).min(LONGEST));
+    }
+    let until = httpdate::parse_http_date(wish).ok()?;
+    let answered = httpdate::parse_http_date(header("date")?).ok()?;
+    Some(until.duration_since(answered).unwrap_or(Duration::ZERO).min(LONGEST))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+
+    fn wait(wish: &str, date: Option<&str>) -> Option<u64> {
+        let mut headers = vec![("retry-after".to_owned(), wish.to_owned())];
+        headers.extend(date.map(|d| ("date".to_owned(), d.to_owned())));
+        retry_after(&headers).map(|d| d.as_secs())
+    }
+
+    #[test]
+    fn every_form_past_and_absurd_values_and_garbage() {
+        let year = LONGEST.as_secs();
+        for (wish, expected) in [
+            ("120", Some(120)),
+            (" 7 ", Some(7)),
+            ("0", Some(0)),
+            ("99999999999999999999999999", Some(year)),
+            ("31536001", Some(year)),
+            ("Sun, 06 Nov 1994 08:50:37 GMT", Some(60)),
+            ("Sunday, 06-Nov-94 08:50:37 GMT", Some(60)),
+            ("Sun Nov  6 08:50:37 1994", Some(60)),
+            ("Sun, 06 Nov 1994 08:49:36 GMT", Some(0)),
+            ("Fri, 31 Dec 9999 23:59:59 GMT", Some(year)),
+            ("-5", None),
+            ("1.5", None),
+            ("+5", None),
+            ("12s", None),
+            ("soon", None),
+            ("", None),
+        ] {
+            assert_eq!(wait(wish, Some(DATE)), expected, "{wish:?}");
+        }
+        assert_eq!(wait("Sun, 06 Nov 1994 08:50:37 GMT", None), None, "a date needs the answer's clock");
+        assert_eq!(wait("Sun, 06 Nov 1994 08:50:37 GMT", Some("yesterday")), None);
+        assert_eq!(wait("30", None), Some(30));
+        assert_eq!(retry_after(&[]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics_and_never_exceeds_a_year(wish in ".{0,40}", date in ".{0,40}") {
+            if let Some(seconds) = wait(&wish, Some(&date)) {
+                prop_assert!(seconds <= LONGEST.as_secs());
+            }
+        }
+    }
+}
