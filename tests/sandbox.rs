@@ -140,6 +140,11 @@ async fn a_job_goes_from_generate_to_its_video() {
     assert_eq!(video.body(), sandbox.video(&id, 1).unwrap());
     assert_eq!(video.length(), video.body().len());
     assert_eq!((sandbox.charges_for("a fox"), sandbox.balance()), (1, 999_600));
+
+    let seen: Vec<_> =
+        sandbox.requests().into_iter().map(|seen| (seen.method, seen.task_id, seen.key_sent)).collect();
+    let expected = [("POST", None, true), ("GET", Some(&id), true), ("GET", Some(&id), false)];
+    assert_eq!(seen, expected.map(|(method, task, key)| (method.to_owned(), task.cloned(), key)));
 }
 
 /// Nothing more comes, and the connection is still there.
@@ -166,7 +171,7 @@ async fn a_submit_without_an_answer_ends_as_its_fault_says_and_is_charged_as_it_
 }
 
 #[tokio::test]
-async fn a_hanging_submit_is_seen_by_the_model_and_ends_when_the_client_leaves() {
+async fn a_hanging_submit_is_seen_by_the_model_and_nothing_comes_back() {
     for (fault, charged) in [("hang-before", 0), ("hang-after", 1)] {
         let sandbox = start(options(&format!("generate:{fault}"))).await;
         let stream = send(&sandbox, GENERATE, &request("a fox")).await;
