@@ -16,6 +16,8 @@
 mod parse;
 mod plan;
 mod tables;
+#[cfg(test)]
+mod tests;
 mod words;
 
 use std::borrow::Cow;

@@ -191,7 +191,7 @@ pub(super) const VIDEO: &[Entry<VideoFault>] = {
             "reset",
             "BYTES",
             |after_bytes| V::Break { end: End::Reset, after_bytes },
-            "the true Content-Length, RST after so many bytes",
+            "the true Content-Length, RST behind so many bytes; it takes with it those still on their way",
         ),
         number(
             "stall",

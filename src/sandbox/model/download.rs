@@ -234,3 +234,32 @@ fn parse_range(header: &str, length: u64) -> Option<Part> {
     };
     Some(if range.start < range.end { Part::Of(range) } else { Part::Outside })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_read_as_rfc_9110_says() {
+        let of = |range| Some(Part::Of(range));
+        for (header, part) in [
+            ("bytes=0-0", of(0..1)),
+            ("bytes=10-19", of(10..20)),
+            ("bytes=10-", of(10..100)),
+            ("bytes=90-200", of(90..100)),
+            ("bytes=-5", of(95..100)),
+            ("bytes=-500", of(0..100)),
+            ("bytes=100-", Some(Part::Outside)),
+            ("bytes=100-200", Some(Part::Outside)),
+            ("bytes=-0", Some(Part::Outside)),
+            ("bytes=20-10", None),
+            ("bytes=0-1,5-6", None),
+            ("bytes=a-", None),
+            ("bytes=-", None),
+            ("chunks=0-1", None),
+            ("bytes=0-18446744073709551615", of(0..100)),
+        ] {
+            assert_eq!(parse_range(header, 100), part, "{header}");
+        }
+    }
+}

@@ -75,6 +75,12 @@ impl Call {
     fn query(&self, name: &str) -> Option<&str> {
         self.query.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str())
     }
+
+    /// The task it is about, whether there is such a task or not.
+    fn task_id(&self) -> Option<&str> {
+        let of_video = || self.path.strip_prefix("/videos/")?.split_once('/').map(|(id, _)| id);
+        self.query("task_id").or_else(of_video)
+    }
 }
 
 /// A request that reached the double.
@@ -86,6 +92,8 @@ pub struct SeenRequest {
     pub method: String,
     /// Without the query.
     pub path: String,
+    /// The task that a status call or a download asked for.
+    pub task_id: Option<String>,
     /// The `Range` header.
     pub range: Option<String>,
     /// Whether an `Authorization` header came with it. It never should where the videos are.
@@ -200,6 +208,7 @@ impl Model {
             at: now,
             method: call.method.to_string(),
             path: call.path.clone(),
+            task_id: call.task_id().map(str::to_owned),
             range: call.range.clone(),
             key_sent: call.authorization.is_some(),
             authorised,

@@ -1,6 +1,6 @@
 //! `GET /api/status`: what the provider says of a task, which a fault may make a lie. The task's true state is only read.
 
-use jiff::{Timestamp, Unit};
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::generate::after;
@@ -142,7 +142,7 @@ fn report(task: &Task, base: &str) -> Value {
         TaskState::Failed { message } => ("FAILED", Value::Null, Some(message)),
     };
     // The page's time has whole seconds.
-    let created_at = task.created_at.round(Unit::Second).unwrap_or(task.created_at);
+    let created_at = Timestamp::from_second(task.created_at.as_second()).unwrap_or(task.created_at);
     json!({
         "task_id": task.id,
         "status": status,
