@@ -1,3 +1,18 @@
 //! The `klingd` program: parse, run, exit code.
 
-fn main() {}
+use clap::Parser as _;
+use klingd::cli::{Cli, Exit, dispatch, report};
+
+fn main() -> std::process::ExitCode {
+    // clap prints help and errors itself, and ends with 0 or 2 as the contract asks.
+    let cli = Cli::parse();
+    let quiet = cli.global.quiet;
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return report(&anyhow::Error::from(error).context("klingd can't start"), quiet).into(),
+    };
+    let exit = runtime.block_on(dispatch(cli)).unwrap_or_else(|error| report(&error, quiet));
+    // Blocking work that hangs (a dead network share) must not keep a stopped process alive.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    Exit::into(exit)
+}

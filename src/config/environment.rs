@@ -39,6 +39,11 @@ impl Environment {
         stderr.is_ok_and(|stderr| journal == format!("{}:{}", stderr.st_dev, stderr.st_ino))
     }
 
+    /// Whether `NO_COLOR` asks for no colours (https://no-color.org: set and not empty).
+    pub fn no_colour(&self) -> bool {
+        self.variable("NO_COLOR").is_some_and(|v| !v.is_empty())
+    }
+
     /// A variable that is set and not empty: `NAME=` is how a compose file says "not given".
     pub(super) fn variable(&self, name: &str) -> Option<&OsStr> {
         self.variables.get(OsStr::new(name)).map(OsString::as_os_str).filter(|value| !value.is_empty())

@@ -1,7 +1,5 @@
 //! Whether anything can still move by itself: the question of `run --until-idle`.
 
-use sqlx::Row;
-
 use super::{Result, Store, control, row, submit::ClaimPolicy};
 use crate::domain::Timestamp;
 

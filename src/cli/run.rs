@@ -1,0 +1,106 @@
+//! `klingd run`: the daemon in the foreground.
+
+use anyhow::Result;
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+
+use super::{Context, Exit, sandbox};
+use crate::{
+    config::{ApiKey, Config},
+    daemon::{self, Ended, Failure, Options},
+    store::World,
+    telemetry,
+};
+
+/// Flags of `run`.
+#[derive(Args)]
+pub struct RunArgs {
+    /// End when no job can move by itself (0 all done, 4 some failed, 10 a person is needed)
+    #[arg(long)]
+    pub until_idle: bool,
+    /// With --sandbox: what goes wrong, see `klingd sandbox --help`
+    #[arg(long, value_name = "RULES", requires = "sandbox")]
+    pub faults: Option<String>,
+}
+
+/// Runs the daemon.
+pub async fn run(context: Context, args: RunArgs) -> Result<Exit> {
+    let config = context.config().map_err(Failure::Refused)?;
+    log(&context, &config);
+    let stop = CancellationToken::new();
+    let until_idle = args.until_idle;
+    let work = async {
+        if context.global.sandbox {
+            let options = Options { until_idle, world: World::Sandbox };
+            let faults = args.faults.unwrap_or_default();
+            in_sandbox(&context, config, &faults, options, &stop).await
+        } else {
+            let key = config.require_key().map_err(|e| Failure::Refused(e.into()))?;
+            let options = Options { until_idle, world: World::Real };
+            Ok(daemon::run(&config, key, options, context.clock, stop.clone()).await?)
+        }
+    };
+    tokio::select! {
+        ended = work => Ok(exit(ended?)),
+        // The second signal: at once. What was on the wire is in doubt at the next start.
+        interrupted = signals(&stop) => interrupted.map(|()| Exit::Interrupted),
+    }
+}
+
+/// Runs the daemon beside a provider's double of its own.
+pub(super) async fn in_sandbox(
+    context: &Context,
+    mut config: Config,
+    faults: &str,
+    options: Options,
+    stop: &CancellationToken,
+) -> Result<Ended> {
+    let (double, server) = sandbox::start(faults).await?;
+    config.api.base_url = double.base_url().parse()?;
+    config.download.allow_private = true;
+    let key = ApiKey::parse("sandbox").map_err(anyhow::Error::msg)?;
+    let closed = CancellationToken::new();
+    let daemon = async {
+        let ended = daemon::run(&config, &key, options, context.clock, stop.clone()).await;
+        closed.cancel();
+        ended
+    };
+    let (served, ended) = tokio::join!(server.serve(closed.clone()), daemon);
+    served?;
+    Ok(ended?)
+}
+
+fn exit(ended: Ended) -> Exit {
+    match ended {
+        Ended::Stopped | Ended::Idle { failed: 0, needs_person: 0 } => Exit::Done,
+        Ended::Idle { needs_person: 0, .. } => Exit::JobFailed,
+        Ended::Idle { .. } => Exit::NeedsPerson,
+    }
+}
+
+/// The first SIGTERM or SIGINT stops gracefully; the second one ends this future.
+pub(super) async fn signals(stop: &CancellationToken) -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    for _ in 0..2 {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        if stop.is_cancelled() {
+            break;
+        }
+        tracing::info!("klingd stops: requests on the wire are finished first; a second signal stops at once");
+        stop.cancel();
+    }
+    Ok(())
+}
+
+fn log(context: &Context, config: &Config) {
+    use std::io::IsTerminal as _;
+    let colour = std::io::stderr().is_terminal() && context.colour();
+    let look = telemetry::Look::of(config.log.format, context.environment.stderr_is_journal(), colour);
+    // Set up already: somebody embeds klingd and has a log of their own.
+    telemetry::init(look, config.log.level).ok();
+}
