@@ -30,7 +30,8 @@ pub(super) struct Matrix<'t> {
 struct Axis<'t> {
     key: &'t str,
     key_span: &'t Span,
-    values: &'t [Node],
+    /// With their positions in the file's list.
+    values: Vec<(usize, &'t Node)>,
 }
 
 /// One value of each axis.
@@ -54,7 +55,7 @@ impl<'t> Matrix<'t> {
         refuse_unknown(table, &path, known, |_| None, report);
         let axes: Vec<Axis<'t>> =
             table.0.iter().filter_map(|entry| axis(entry, job, &path, report)).collect();
-        if axes.is_empty() && !report.has_errors() {
+        if table.0.iter().all(|entry| entry.key == "exclude") {
             let flaw = Flaw::new(Code::Empty, "no axis: name a field and its values");
             report.error(entry.key_span.clone(), path.as_str(), flaw.about("matrix"));
         }
@@ -91,7 +92,7 @@ impl<'t> Cell<'t> {
     /// The value of the axis `key`: its position, the axis' name in the file, the value.
     pub fn get(&self, key: &str) -> Option<(usize, &'t Span, &'t Node)> {
         let (axis, at) = self.0.iter().find(|(axis, _)| axis.key == key)?;
-        axis.values.get(*at).map(|node| (*at, axis.key_span, node))
+        axis.values.get(*at).map(|(i, node)| (*i, axis.key_span, *node))
     }
 
     /// What distinguishes the cell, for the job's own key. It follows the values alone, sorted by axis: adding values
@@ -100,7 +101,9 @@ impl<'t> Cell<'t> {
         let mut parts: Vec<String> = self
             .0
             .iter()
-            .filter_map(|(axis, at)| axis.values.get(*at).map(|node| format!("{}={}", axis.key, plain(node))))
+            .filter_map(|(axis, at)| {
+                axis.values.get(*at).map(|(_, node)| format!("{}={}", axis.key, plain(node)))
+            })
             .collect();
         parts.sort();
         let label = parts.join(",");
@@ -121,12 +124,13 @@ impl<'t> Cell<'t> {
 
 /// Words and numbers as they are, everything else as JSON, so that no two cells share a label.
 fn plain(node: &Node) -> String {
-    match &node.value {
-        Value::Text(text) if text.chars().all(|c| c.is_ascii_alphanumeric() || ":._-".contains(c)) => {
-            text.clone()
-        }
-        _ => node.to_json().map(|json| json.to_string()).unwrap_or_default(),
+    if let Value::Text(text) = &node.value
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || ":._-".contains(c))
+    {
+        return text.clone();
     }
+    // What JSON can't carry is no field's value, and is refused as such.
+    node.to_json().map(|json| json.to_string()).unwrap_or_default()
 }
 
 /// 64 bits of the label's SHA-256: enough against chance within one job's own key.
@@ -155,7 +159,9 @@ fn axis<'t>(entry: &'t Entry, job: &Table, path: &str, report: &mut Report<'_>) 
     match values {
         Ok(values) => {
             let mut seen = HashSet::new();
-            for (i, value) in values.iter().enumerate().filter(|(_, value)| !seen.insert(plain(value))) {
+            let (values, doubled): (Vec<_>, Vec<_>) =
+                values.iter().enumerate().partition(|(_, value)| seen.insert(plain(value)));
+            for (i, value) in doubled {
                 let flaw = Flaw::new(Code::DuplicateJob, "this value is already in the axis")
                     .hint("to render it more than once on purpose, set `takes`");
                 report.error(value.span.clone(), format!("{path}[{i}]"), flaw.about(key));
@@ -204,7 +210,7 @@ fn refuse_strangers(table: &Table, axes: &[Axis<'_>], path: &str, report: &mut R
                 let flaw = Flaw::new(Code::UnknownKey, format!("`{}` is no axis of this matrix", shown(key)));
                 report.error(key_span.clone(), join(path, key), flaw);
             }
-            Some(axis) if !axis.values.iter().any(|value| value.value.same(&node.value)) => {
+            Some(axis) if !axis.values.iter().any(|(_, value)| value.value.same(&node.value)) => {
                 let flaw = Flaw::invalid("this value is not in the axis, so nothing would be excluded");
                 report.error(node.span.clone(), join(path, key), flaw.about(key));
             }

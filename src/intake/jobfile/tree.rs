@@ -52,83 +52,76 @@ impl Node {
     pub fn text(&self) -> Result<&str, Flaw> {
         match &self.value {
             Value::Text(text) => Ok(text),
-            Value::Bool(_) | Value::Integer(_) | Value::Float(_) | Value::Date(_) => {
-                Err(self.wrong_type("text").hint("put it in quotes"))
-            }
-            Value::Null | Value::List(_) | Value::Table(_) => Err(self.wrong_type("text")),
+            _ if self.is_scalar() => Err(self.not("text").hint("put it in quotes")),
+            _ => Err(self.not("text")),
         }
     }
 
     /// A TOML date, or text that holds one.
     pub fn date(&self) -> Result<&str, Flaw> {
-        match &self.value {
-            Value::Date(text) | Value::Text(text) => Ok(text),
-            Value::Null
-            | Value::Bool(_)
-            | Value::Integer(_)
-            | Value::Float(_)
-            | Value::List(_)
-            | Value::Table(_) => {
-                Err(self.wrong_type("a date and time").hint("like 2026-12-24T18:00:00+01:00"))
-            }
+        if let Value::Date(text) | Value::Text(text) = &self.value {
+            Ok(text)
+        } else {
+            Err(self.not("a date and time"))
         }
     }
 
     pub fn integer(&self) -> Result<i64, Flaw> {
-        match &self.value {
-            Value::Integer(n) => Ok(*n),
-            Value::Text(text) if text.trim().parse::<i64>().is_ok() => {
-                Err(self.wrong_type("a whole number").hint(format!("write {} without quotes", text.trim())))
-            }
-            _ => Err(self.wrong_type("a whole number")),
-        }
+        if let Value::Integer(n) = self.value { Ok(n) } else { Err(self.not("a whole number")) }
     }
 
     pub fn number(&self) -> Result<f64, Flaw> {
-        match &self.value {
-            Value::Float(n) => Ok(*n),
+        match self.value {
+            Value::Float(n) => Ok(n),
             #[expect(
                 clippy::cast_precision_loss,
                 reason = "only 0 and 1 are in range for the one field that asks"
             )]
-            Value::Integer(n) => Ok(*n as f64),
-            Value::Text(text) if text.trim().parse::<f64>().is_ok() => {
-                Err(self.wrong_type("a number").hint(format!("write {} without quotes", text.trim())))
-            }
-            _ => Err(self.wrong_type("a number")),
+            Value::Integer(n) => Ok(n as f64),
+            _ => Err(self.not("a number")),
         }
     }
 
     pub fn boolean(&self) -> Result<bool, Flaw> {
-        match &self.value {
-            Value::Bool(b) => Ok(*b),
-            _ => Err(self.wrong_type("true or false").hint("without quotes")),
-        }
+        if let Value::Bool(b) = self.value { Ok(b) } else { Err(self.not("true or false")) }
     }
 
     pub fn list(&self) -> Result<&[Node], Flaw> {
         match &self.value {
             Value::List(items) => Ok(items),
-            Value::Text(_) | Value::Integer(_) | Value::Float(_) | Value::Bool(_) | Value::Date(_) => {
-                Err(self.wrong_type("a list").hint("put it in [ ]"))
-            }
-            Value::Null | Value::Table(_) => Err(self.wrong_type("a list")),
+            _ if self.is_scalar() => Err(self.not("a list").hint("put it in [ ]")),
+            _ => Err(self.not("a list")),
         }
     }
 
     pub fn table(&self) -> Result<&Table, Flaw> {
-        match &self.value {
-            Value::Table(table) => Ok(table),
-            _ => Err(self.wrong_type("a table")),
+        if let Value::Table(table) = &self.value { Ok(table) } else { Err(self.not("a table")) }
+    }
+
+    fn is_scalar(&self) -> bool {
+        match self.value {
+            Value::Bool(_) | Value::Integer(_) | Value::Float(_) | Value::Text(_) | Value::Date(_) => true,
+            Value::Null | Value::List(_) | Value::Table(_) => false,
         }
     }
 
-    pub fn wrong_type(&self, wanted: &str) -> Flaw {
-        let flaw = Flaw::wrong_type(format!("must be {wanted}, not {}", self.value.kind()));
-        match self.value {
-            Value::Null => flaw.hint("leave the key out for the default"),
-            _ => flaw,
-        }
+    /// The flaw of a value that should be `wanted`.
+    pub fn not(&self, wanted: &str) -> Flaw {
+        let (kind, hint) = match &self.value {
+            Value::Null => ("null", Some("leave the key out for its default".to_owned())),
+            Value::Bool(_) => ("true or false", None),
+            Value::Integer(_) => ("a whole number", None),
+            Value::Float(_) => ("a number with a fraction", None),
+            Value::Text(text) if text.parse::<f64>().is_ok() || text.parse::<bool>().is_ok() => {
+                ("text", Some(format!("write {text} without quotes")))
+            }
+            Value::Text(_) => ("text", None),
+            Value::Date(_) => ("a date", None),
+            Value::List(_) => ("a list", None),
+            Value::Table(_) => ("a table", None),
+        };
+        let flaw = Flaw::wrong_type(format!("must be {wanted}, not {kind}"));
+        Flaw { hint, ..flaw }
     }
 
     /// As it is sent, for `extra`. What JSON can't carry is a flaw at its own place.
@@ -151,19 +144,6 @@ impl Node {
 }
 
 impl Value {
-    fn kind(&self) -> &'static str {
-        match self {
-            Value::Null => "null",
-            Value::Bool(_) => "true or false",
-            Value::Integer(_) => "a whole number",
-            Value::Float(_) => "a number with a fraction",
-            Value::Text(_) => "text",
-            Value::Date(_) => "a date",
-            Value::List(_) => "a list",
-            Value::Table(_) => "a table",
-        }
-    }
-
     /// Whether two values mean the same: `1` and `1.0` do.
     pub fn same(&self, other: &Value) -> bool {
         match (self, other) {

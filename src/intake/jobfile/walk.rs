@@ -67,7 +67,7 @@ impl<'c> Walk<'c> {
         let table = match root.table() {
             Ok(table) => table,
             Err(_) => {
-                let flaw = root.wrong_type("a job or a batch").hint("several jobs go in {\"job\": [ … ]}");
+                let flaw = root.not("a job or a batch").hint("several jobs go in {\"job\": [ … ]}");
                 return self.report.error(root.span.clone(), "", flaw);
             }
         };
