@@ -1,1 +1,7 @@
-//! intake
+//! From what people write to jobs: files, and the flags of `enqueue`, checked as a whole before anything is queued.
+//!
+//! Owns the rules of job files and the texts of their diagnostics. What a request may hold is the domain's; nothing
+//! here asks a clock, opens a file or knows the queue.
+
+pub mod flags;
+pub mod jobfile;

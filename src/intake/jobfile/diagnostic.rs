@@ -1,0 +1,227 @@
+//! Diagnostics as data: what is wrong, where, and what to write instead.
+
+use std::{collections::HashSet, fmt};
+
+use serde::Serialize;
+
+use super::{rules::Flaw, tree::Span};
+
+/// Errors reported for one file. Nobody mends more in one go, and a broken file of a million lines must not become a
+/// million texts.
+pub(super) const MAX_ERRORS: usize = 100;
+
+/// One thing wrong with a job file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Diagnostic {
+    /// Whether it stops the file.
+    pub severity: Severity,
+    /// Its kind, for programs.
+    pub code: Code,
+    /// A sentence that says what is wrong and why.
+    pub message: String,
+    /// What to write instead, when that is known.
+    pub hint: Option<String>,
+    /// The file as it was named.
+    pub file: String,
+    /// Counted from 1.
+    pub line: usize,
+    /// In characters, counted from 1.
+    pub column: usize,
+    /// The key it is about, as `jq` would name it: `job[2].duration`, jobs counted from 0; empty for the file itself.
+    pub key: String,
+    /// Bytes of the file.
+    pub span: Span,
+}
+
+impl fmt::Display for Diagnostic {
+    /// `file:line:column: error: message (hint)`, as compilers write and editors read it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, line, column, severity, message, .. } = self;
+        write!(f, "{file}:{line}:{column}: {severity}: {message}")?;
+        match &self.hint {
+            Some(hint) => write!(f, " ({hint})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether a diagnostic stops the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the two usual words")]
+pub enum Severity {
+    Error,
+    Warning,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        })
+    }
+}
+
+/// The kinds of diagnostics. Their words are stable: programs may match on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    /// Not UTF-8.
+    Encoding,
+    /// Not TOML or JSON.
+    Syntax,
+    /// Tables and lists too deep inside one another.
+    TooDeep,
+    /// The same key twice in one table.
+    DuplicateKey,
+    /// A key that means nothing there.
+    UnknownKey,
+    /// Text where a number belongs, and the like.
+    WrongType,
+    /// The right type, a value that is not allowed.
+    InvalidValue,
+    /// Something every such job needs is not there.
+    Missing,
+    /// A field the job's type does not take.
+    NotTaken,
+    /// The keys of a single job and those of a batch in one file, or a field both in the job and its matrix.
+    Mixed,
+    /// No job at all.
+    Empty,
+    /// Two jobs with one name.
+    DuplicateName,
+    /// Two equal jobs, or two with one key.
+    DuplicateJob,
+    /// More jobs than one file may hold.
+    TooManyJobs,
+    /// Costs more than a `max_credits` allows.
+    OverMaxCredits,
+    /// A line that has no effect.
+    NoEffect,
+    /// More errors than are shown.
+    More,
+}
+
+impl Code {
+    /// The word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Code::Encoding => "encoding",
+            Code::Syntax => "syntax",
+            Code::TooDeep => "too_deep",
+            Code::DuplicateKey => "duplicate_key",
+            Code::UnknownKey => "unknown_key",
+            Code::WrongType => "wrong_type",
+            Code::InvalidValue => "invalid_value",
+            Code::Missing => "missing",
+            Code::NotTaken => "not_taken",
+            Code::Mixed => "mixed",
+            Code::Empty => "empty",
+            Code::DuplicateName => "duplicate_name",
+            Code::DuplicateJob => "duplicate_job",
+            Code::TooManyJobs => "too_many_jobs",
+            Code::OverMaxCredits => "over_max_credits",
+            Code::NoEffect => "no_effect",
+            Code::More => "more",
+        }
+    }
+}
+
+/// Collects the diagnostics of one file. The same complaint at the same place is kept once: many jobs may share one
+/// wrong default.
+pub(super) struct Report<'t> {
+    file: &'t str,
+    lines: Lines<'t>,
+    found: Vec<Diagnostic>,
+    seen: HashSet<(Span, String)>,
+    errors: usize,
+}
+
+impl<'t> Report<'t> {
+    pub fn new(bytes: &'t [u8], file: &'t str) -> Self {
+        Self { file, lines: Lines::new(bytes), found: Vec::new(), seen: HashSet::new(), errors: 0 }
+    }
+
+    pub fn error(&mut self, span: Span, key: impl Into<String>, flaw: Flaw) {
+        self.push(Severity::Error, span, key.into(), flaw);
+    }
+
+    pub fn warn(&mut self, span: Span, key: impl Into<String>, flaw: Flaw) {
+        self.push(Severity::Warning, span, key.into(), flaw);
+    }
+
+    pub fn has_errors(&self) -> bool {
+        self.errors > 0
+    }
+
+    /// Whether going on would find nothing that is still reported.
+    pub fn is_full(&self) -> bool {
+        self.errors >= MAX_ERRORS
+    }
+
+    pub fn line_of(&self, offset: usize) -> usize {
+        self.lines.position(offset).0
+    }
+
+    /// All of it, sorted as it stands in the file.
+    pub fn finish(mut self) -> Vec<Diagnostic> {
+        self.found.sort_by_key(|d| (d.span.start, d.severity));
+        if self.is_full()
+            && let Some(last) = self.found.last().map(|d| d.span.clone())
+        {
+            let more =
+                Flaw::new(Code::More, format!("these are the first {MAX_ERRORS} errors; there may be more"));
+            self.found.push(self.diagnostic(Severity::Error, last.end..last.end, String::new(), more));
+        }
+        self.found
+    }
+
+    fn push(&mut self, severity: Severity, span: Span, key: String, flaw: Flaw) {
+        // Warnings share the bound: both are one text each.
+        if self.found.len() >= 2 * MAX_ERRORS || (severity == Severity::Error && self.is_full()) {
+            return;
+        }
+        if self.seen.insert((span.clone(), flaw.message.clone())) {
+            self.errors += usize::from(severity == Severity::Error);
+            self.found.push(self.diagnostic(severity, span, key, flaw));
+        }
+    }
+
+    fn diagnostic(&self, severity: Severity, span: Span, key: String, flaw: Flaw) -> Diagnostic {
+        let Flaw { code, message, hint } = flaw;
+        let (line, column) = self.lines.position(span.start);
+        Diagnostic { severity, code, message, hint, file: self.file.to_owned(), line, column, key, span }
+    }
+}
+
+/// Where the lines of a file begin.
+pub(super) struct Lines<'t> {
+    bytes: &'t [u8],
+    starts: Vec<usize>,
+}
+
+impl<'t> Lines<'t> {
+    pub fn new(bytes: &'t [u8]) -> Self {
+        let breaks = bytes.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(i, _)| i + 1);
+        Self { bytes, starts: std::iter::once(0).chain(breaks).collect() }
+    }
+
+    /// Line and column, both from 1; a tab is one character, a byte-order mark none.
+    pub fn position(&self, offset: usize) -> (usize, usize) {
+        let line = self.starts.partition_point(|start| *start <= offset).max(1);
+        let start = self.starts.get(line - 1).copied().unwrap_or(0);
+        let before = self.bytes.get(start..offset.min(self.bytes.len())).unwrap_or_default();
+        let text = String::from_utf8_lossy(before);
+        (line, text.trim_start_matches('\u{feff}').chars().count() + 1)
+    }
+
+    /// The bytes of the line in which `offset` stands, without its line break.
+    pub fn line(&self, offset: usize) -> Span {
+        let line = self.starts.partition_point(|start| *start <= offset).max(1);
+        let start = self.starts.get(line - 1).copied().unwrap_or(0);
+        let end = self.starts.get(line).map_or(self.bytes.len(), |next| next - 1);
+        let end = if end > start && self.bytes.get(end - 1) == Some(&b'\r') { end - 1 } else { end };
+        start..end
+    }
+}

@@ -1,0 +1,328 @@
+//! JSON and JSON Lines into the tree: a small reader of our own, since the usual ones tell no spans and keep the last
+//! of two equal keys in silence.
+
+use std::ops::Range;
+
+use super::{
+    diagnostic::{Code, Report},
+    rules::Flaw,
+    toml::too_deep,
+    tree::{Entry, MAX_DEPTH, Node, Span, Table, Value},
+};
+
+type Parsed<T> = Result<T, (Span, Flaw)>;
+
+/// The one value of a JSON file, or `None` with the error reported.
+pub(super) fn read(text: &str, report: &mut Report<'_>) -> Option<Node> {
+    read_line(text, 0..text.len(), report)
+}
+
+/// The one value in `range` of the file; spans are those of the file.
+pub(super) fn read_line(text: &str, range: Range<usize>, report: &mut Report<'_>) -> Option<Node> {
+    let mut reader = Reader { text: text.get(..range.end)?, at: range.start, doubled: Vec::new() };
+    let bom = if range.start == 0 && text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+    reader.at += bom;
+    let result = reader.document();
+    let doubled = std::mem::take(&mut reader.doubled);
+    for (span, key) in &doubled {
+        let flaw = Flaw::new(Code::DuplicateKey, "this key is already set in this table").about(&shown(key));
+        report.error(span.clone(), key.as_str(), flaw);
+    }
+    match result {
+        Ok(node) => doubled.is_empty().then_some(node),
+        Err((span, flaw)) => {
+            report.error(span, "", flaw);
+            None
+        }
+    }
+}
+
+/// The lines that hold something.
+pub(super) fn lines(text: &str) -> impl Iterator<Item = Range<usize>> {
+    let mut start = 0;
+    text.split_inclusive('\n').filter_map(move |line| {
+        let range = start..start + line.len();
+        start = range.end;
+        let empty = line.trim_start_matches('\u{feff}').trim().is_empty();
+        (!empty).then_some(range)
+    })
+}
+
+/// A key as it may stand in a message: bounded, and without what a terminal would obey.
+pub(super) fn shown(key: &str) -> String {
+    const MAX_CHARS: usize = 60;
+    let mut shown: String = key.chars().take(MAX_CHARS).flat_map(char::escape_debug).collect();
+    if key.chars().nth(MAX_CHARS).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+struct Reader<'t> {
+    /// The file up to the end of what is read.
+    text: &'t str,
+    at: usize,
+    /// Keys that stand twice in their object.
+    doubled: Vec<(Span, String)>,
+}
+
+impl<'t> Reader<'t> {
+    fn document(&mut self) -> Parsed<Node> {
+        let node = self.value(0)?;
+        self.space();
+        match self.peek() {
+            None => Ok(node),
+            Some(_) => self.fail_with_hint(
+                "something follows after the end of the value",
+                "several jobs go in {\"job\": [ … ]}, or one a line in a .jsonl file",
+            ),
+        }
+    }
+
+    fn value(&mut self, depth: usize) -> Parsed<Node> {
+        self.space();
+        let start = self.at;
+        if depth > MAX_DEPTH {
+            return Err((self.here(), too_deep()));
+        }
+        let value = match self.peek() {
+            Some('{') => Value::Table(self.object(depth)?),
+            Some('[') => Value::List(self.array(depth)?),
+            Some('"') => Value::Text(self.string()?),
+            Some('-' | '0'..='9') => self.number()?,
+            Some(c) if c.is_ascii_alphabetic() => self.word()?,
+            Some('\'') => return self.fail("text goes in double quotes"),
+            Some(']' | '}') => {
+                return self.fail("a value is missing here, or the comma before it is one too many");
+            }
+            Some(_) => return self.fail("a value was expected here"),
+            None => return self.fail("the file ends where a value was expected"),
+        };
+        Ok(Node { span: start..self.at, value })
+    }
+
+    fn object(&mut self, depth: usize) -> Parsed<Table> {
+        let mut entries: Vec<Entry> = Vec::new();
+        self.at += 1;
+        self.space();
+        while !self.take('}') {
+            if !entries.is_empty() {
+                self.expect(',', "`,` or `}`")?;
+                self.space();
+            }
+            let start = self.at;
+            match self.peek() {
+                Some('"') => {}
+                Some('}') => return self.fail("the comma before this brace is one too many"),
+                Some(_) => return self.fail("a key in double quotes was expected here"),
+                None => return self.fail("the file ends inside a table: a `}` is missing"),
+            }
+            let key = self.string()?;
+            let key_span = start..self.at;
+            self.space();
+            self.expect(':', "`:`")?;
+            let node = self.value(depth + 1)?;
+            entries.push(Entry { key, key_span, node });
+            self.space();
+        }
+        self.find_doubled(&entries);
+        Ok(Table(entries))
+    }
+
+    fn array(&mut self, depth: usize) -> Parsed<Vec<Node>> {
+        let mut items = Vec::new();
+        self.at += 1;
+        self.space();
+        while !self.take(']') {
+            if !items.is_empty() {
+                self.expect(',', "`,` or `]`")?;
+            }
+            items.push(self.value(depth + 1)?);
+            self.space();
+        }
+        Ok(items)
+    }
+
+    fn find_doubled(&mut self, entries: &[Entry]) {
+        let mut sorted: Vec<&Entry> = entries.iter().collect();
+        sorted.sort_by(|a, b| a.key.cmp(&b.key).then(a.key_span.start.cmp(&b.key_span.start)));
+        let doubled = sorted.windows(2).filter_map(|pair| match pair {
+            [a, b] if a.key == b.key => Some((b.key_span.clone(), b.key.clone())),
+            _ => None,
+        });
+        self.doubled.extend(doubled);
+    }
+
+    fn string(&mut self) -> Parsed<String> {
+        let start = self.at;
+        self.at += 1;
+        let mut out = String::new();
+        loop {
+            let rest = &self.text[self.at..];
+            let plain = rest.find(|c: char| c == '"' || c == '\\' || c < ' ').unwrap_or(rest.len());
+            out.push_str(&rest[..plain]);
+            self.at += plain;
+            match self.peek() {
+                Some('"') => {
+                    self.at += 1;
+                    return Ok(out);
+                }
+                Some('\\') => out.push(self.escape()?),
+                Some('\n' | '\r') | None => {
+                    let flaw = Flaw::new(Code::Syntax, "the quote that ends this text is missing")
+                        .hint("a line break inside text is written \\n");
+                    return Err((start..self.at, flaw));
+                }
+                Some(_) => return self.fail("a control character in text must be written as \\t or \\u00XX"),
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Parsed<char> {
+        let start = self.at;
+        self.at += 1;
+        let c = self.peek();
+        self.at += c.map_or(0, char::len_utf8);
+        match c {
+            Some('"') => Ok('"'),
+            Some('\\') => Ok('\\'),
+            Some('/') => Ok('/'),
+            Some('b') => Ok('\u{8}'),
+            Some('f') => Ok('\u{c}'),
+            Some('n') => Ok('\n'),
+            Some('r') => Ok('\r'),
+            Some('t') => Ok('\t'),
+            Some('u') => self.unicode_escape(start),
+            Some(_) | None => {
+                let flaw = Flaw::new(Code::Syntax, "this escape means nothing in JSON")
+                    .hint("a backslash is written \\\\");
+                Err((start..self.at, flaw))
+            }
+        }
+    }
+
+    fn unicode_escape(&mut self, start: usize) -> Parsed<char> {
+        let first = self.hex4(start)?;
+        let code = match first {
+            0xd800..=0xdbff if self.text[self.at..].starts_with("\\u") => {
+                self.at += 2;
+                let second = self.hex4(start)?;
+                // Past the low half, the sum is no character, and the conversion below says so.
+                0x10000
+                    + ((first - 0xd800) << 10)
+                    + second.checked_sub(0xdc00).filter(|low| *low < 0x400).unwrap_or(u32::MAX >> 1)
+            }
+            _ => first,
+        };
+        char::from_u32(code).ok_or_else(|| {
+            let flaw = Flaw::new(Code::Syntax, "half of a surrogate pair is no character");
+            (start..self.at, flaw.hint("write the character itself; the file is UTF-8"))
+        })
+    }
+
+    fn hex4(&mut self, start: usize) -> Parsed<u32> {
+        let digits = self.text.get(self.at..self.at + 4).filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit()));
+        match digits.and_then(|d| u32::from_str_radix(d, 16).ok()) {
+            Some(n) => {
+                self.at += 4;
+                Ok(n)
+            }
+            None => Err((start..self.at, Flaw::new(Code::Syntax, "\\u needs four hexadecimal digits"))),
+        }
+    }
+
+    fn number(&mut self) -> Parsed<Value> {
+        let start = self.at;
+        let rest = &self.text[start..];
+        let len =
+            rest.find(|c: char| !matches!(c, '0'..='9' | '+' | '-' | '.' | 'e' | 'E')).unwrap_or(rest.len());
+        let text = &rest[..len];
+        self.at += len;
+        let refuse = |flaw: Flaw| Err((start..start + len, flaw));
+        if !is_json_number(text) {
+            return refuse(Flaw::new(Code::Syntax, format!("{} is not a number in JSON", shown(text))));
+        }
+        let too_large = || Flaw::invalid(format!("{} is too large a number", shown(text)));
+        if text.contains(['.', 'e', 'E']) {
+            return match text.parse::<f64>() {
+                Ok(x) if x.is_finite() => Ok(Value::Float(x)),
+                Ok(_) | Err(_) => refuse(too_large()),
+            };
+        }
+        text.parse().map_or_else(|_| refuse(too_large()), |n| Ok(Value::Integer(n)))
+    }
+
+    fn word(&mut self) -> Parsed<Value> {
+        let start = self.at;
+        let rest = &self.text[start..];
+        let len = rest.find(|c: char| !c.is_alphanumeric() && c != '_' && c != '-').unwrap_or(rest.len());
+        self.at += len;
+        let flaw = |message: String, hint: &str| {
+            Err((start..start + len, Flaw::new(Code::Syntax, message).hint(hint)))
+        };
+        match &rest[..len] {
+            "true" => Ok(Value::Bool(true)),
+            "false" => Ok(Value::Bool(false)),
+            "null" => Ok(Value::Null),
+            word @ ("True" | "False" | "None") => {
+                flaw(format!("{word} is Python"), "JSON writes true, false and null")
+            }
+            word @ ("NaN" | "Infinity") => flaw(format!("JSON has no {word}"), "leave the key out"),
+            word => flaw(format!("{} is not a value", shown(word)), "text goes in double quotes"),
+        }
+    }
+
+    fn space(&mut self) {
+        let rest = &self.text[self.at..];
+        self.at += rest.len() - rest.trim_start_matches([' ', '\t', '\r', '\n']).len();
+    }
+
+    fn peek(&self) -> Option<char> {
+        self.text[self.at..].chars().next()
+    }
+
+    fn take(&mut self, wanted: char) -> bool {
+        let there = self.peek() == Some(wanted);
+        if there {
+            self.at += wanted.len_utf8();
+        }
+        there
+    }
+
+    fn expect(&mut self, wanted: char, said: &str) -> Parsed<()> {
+        if self.take(wanted) {
+            return Ok(());
+        }
+        match self.peek() {
+            Some('/' | '#') => self.fail_with_hint("JSON has no comments", "a .toml file has"),
+            Some(_) => self.fail(&format!("{said} was expected here")),
+            None => self.fail(&format!("the file ends where {said} was expected")),
+        }
+    }
+
+    /// A syntax error at the next character.
+    fn fail<T>(&self, message: &str) -> Parsed<T> {
+        Err((self.here(), Flaw::new(Code::Syntax, message)))
+    }
+
+    fn fail_with_hint<T>(&self, message: &str, hint: &str) -> Parsed<T> {
+        Err((self.here(), Flaw::new(Code::Syntax, message).hint(hint)))
+    }
+
+    /// The next character.
+    fn here(&self) -> Span {
+        self.at..self.at + self.peek().map_or(0, char::len_utf8)
+    }
+}
+
+/// JSON's grammar of numbers: no leading zero, digits on both sides of the point.
+fn is_json_number(text: &str) -> bool {
+    let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
+    let text = text.strip_prefix('-').unwrap_or(text);
+    let (mantissa, exponent) = text.split_once(['e', 'E']).map_or((text, None), |(m, e)| (m, Some(e)));
+    let (whole, fraction) = mantissa.split_once('.').map_or((mantissa, None), |(w, f)| (w, Some(f)));
+    digits(whole)
+        && (whole == "0" || !whole.starts_with('0'))
+        && fraction.is_none_or(digits)
+        && exponent.is_none_or(|e| digits(e.strip_prefix(['+', '-']).unwrap_or(e)))
+}

@@ -1,0 +1,56 @@
+//! Diagnostics as text: with the line they are about for a terminal, one line each for files and pipes.
+
+use std::fmt::Write as _;
+
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+
+use super::diagnostic::{Diagnostic, Lines, Severity};
+
+/// For a terminal: each diagnostic with its line of the file, the place underlined. `bytes` is the file.
+pub fn render_terminal(bytes: &[u8], diagnostics: &[Diagnostic], color: bool) -> String {
+    let renderer = if color { Renderer::styled() } else { Renderer::plain() };
+    let lines = Lines::new(bytes);
+    let mut out = String::new();
+    for diagnostic in diagnostics {
+        if !out.is_empty() {
+            out.push('\n');
+        }
+        out.push_str(&renderer.render(&[group(bytes, &lines, diagnostic)]));
+        out.push('\n');
+    }
+    out
+}
+
+/// `file:line:column: error: message (hint)`, one line each.
+pub fn render_plain(diagnostics: &[Diagnostic]) -> String {
+    diagnostics.iter().fold(String::new(), |mut out, diagnostic| {
+        // Writing to a String cannot fail; the result carries nothing.
+        writeln!(out, "{diagnostic}").ok();
+        out
+    })
+}
+
+fn group<'a>(bytes: &[u8], lines: &Lines<'_>, diagnostic: &'a Diagnostic) -> Group<'a> {
+    let level = match diagnostic.severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+    };
+    // A value over several lines (a long prompt, a table) is shown by its first one.
+    let line = lines.line(diagnostic.span.start);
+    let start = diagnostic.span.start.clamp(line.start, line.end);
+    let end = diagnostic.span.end.clamp(start, line.end);
+    let text = |range: std::ops::Range<usize>| String::from_utf8_lossy(&bytes[range]).into_owned();
+    let before = text(line.start..start);
+    let marked = text(start..end);
+    let span = before.len()..before.len() + marked.len();
+    let source = before + &marked + &text(end..line.end);
+    let snippet = Snippet::source(source)
+        .line_start(diagnostic.line)
+        .path(diagnostic.file.as_str())
+        .annotation(AnnotationKind::Primary.span(span));
+    let group = level.primary_title(diagnostic.message.as_str()).element(snippet);
+    match &diagnostic.hint {
+        Some(hint) => group.element(Level::HELP.message(hint.as_str())),
+        None => group,
+    }
+}

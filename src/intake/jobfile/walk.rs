@@ -1,0 +1,304 @@
+//! From the tree to jobs: one walk that goes on after every error, so that all of them show at once.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{
+    Context, Diagnostic, File,
+    diagnostic::{Code, Report},
+    job::{Layers, default_keys, join, keys, refuse_unknown},
+    matrix::{MAX_CELLS, Matrix},
+    rules::{self, Flaw},
+    tree::{Node, Span, Table, Value},
+};
+use crate::domain::{
+    credits::Credits,
+    job::NewJob,
+    job_type::{Field, JobType},
+    key::JobKey,
+};
+
+/// What makes a file a batch.
+const BATCH_FILE_KEYS: [&str; 3] = ["batch", "defaults", "job"];
+const BATCH_KEYS: [&str; 2] = ["name", "max_credits"];
+/// Jobs of any one file. The CLI has no cap by contract; this is the size at which the file is a mistake (a gigabyte
+/// of jobs in memory).
+const MAX_JOBS: usize = 1_000_000;
+
+/// What is known of the file so far.
+pub(super) struct Walk<'c> {
+    context: &'c Context<'c>,
+    file_name: &'c str,
+    report: Report<'c>,
+    batch: Option<String>,
+    batch_max_credits: Option<Credits>,
+    jobs: Vec<NewJob>,
+    /// Where each name and key stands first.
+    names: HashMap<String, Span>,
+    keys: HashMap<JobKey, Span>,
+    types: HashSet<JobType>,
+    cells: usize,
+    /// More jobs than the file may hold: nothing after it is looked at.
+    too_many: bool,
+}
+
+impl<'c> Walk<'c> {
+    pub fn new(context: &'c Context<'c>, file_name: &'c str, report: Report<'c>) -> Self {
+        Self {
+            context,
+            file_name,
+            report,
+            batch: None,
+            batch_max_credits: None,
+            jobs: Vec::new(),
+            names: HashMap::new(),
+            keys: HashMap::new(),
+            types: HashSet::new(),
+            cells: 0,
+            too_many: false,
+        }
+    }
+
+    pub fn report(&mut self) -> &mut Report<'c> {
+        &mut self.report
+    }
+
+    /// A whole TOML or JSON file: a single job, or a batch.
+    pub fn document(&mut self, root: &Node) {
+        let table = match root.table() {
+            Ok(table) => table,
+            Err(_) => {
+                let flaw = root.not("a job or a batch").hint("several jobs go in {\"job\": [ … ]}");
+                return self.report.error(root.span.clone(), "", flaw);
+            }
+        };
+        let has = |known: &str| table.get(known).is_some();
+        if BATCH_FILE_KEYS.into_iter().any(has) {
+            self.batch_file(table);
+        } else if table.0.is_empty() || keys().any(has) {
+            self.single(root, table);
+        } else {
+            // Not one key that is known: it is no use to ask for a type and a prompt as well.
+            refuse_unknown(table, "", keys().chain(BATCH_FILE_KEYS), |_| None, &mut self.report);
+        }
+    }
+
+    /// One line of JSON Lines: a single job.
+    pub fn line(&mut self, root: &Node) {
+        match root.table() {
+            Ok(table) => self.single(root, table),
+            Err(flaw) => self.report.error(root.span.clone(), "", flaw.hint("each line is one job: { … }")),
+        }
+    }
+
+    /// The jobs, when every one of them is right.
+    pub fn finish(mut self) -> Result<File, Vec<Diagnostic>> {
+        if self.jobs.is_empty() && !self.report.has_errors() {
+            let flaw = Flaw::new(Code::Empty, "the file holds no job")
+                .hint("a job has at least `type` and `prompt`; several jobs stand under [[job]] each");
+            self.report.error(0..0, "", flaw);
+        }
+        let fine = !self.report.has_errors();
+        let warnings = self.report.finish();
+        let Self { batch, batch_max_credits, jobs, .. } = self;
+        if fine { Ok(File { batch, batch_max_credits, jobs, warnings }) } else { Err(warnings) }
+    }
+
+    fn single(&mut self, root: &Node, table: &Table) {
+        if table.0.is_empty() {
+            return;
+        }
+        let elsewhere = |key: &str| {
+            BATCH_FILE_KEYS.contains(&key).then(|| "a batch goes in a .toml or .json file".to_owned())
+        };
+        refuse_unknown(table, "", keys(), elsewhere, &mut self.report);
+        self.job(table, None, "", &root.span);
+    }
+
+    fn batch_file(&mut self, table: &Table) {
+        for entry in table.0.iter().filter(|entry| keys().any(|key| key == entry.key)) {
+            let flaw = Flaw::new(Code::Mixed, "a file is one job (its keys at the top) or a batch, not both")
+                .hint("move it under `[[job]]`, or under `[defaults]` for all jobs");
+            self.report.error(entry.key_span.clone(), join("", &entry.key), flaw.about(&entry.key));
+        }
+        refuse_unknown(table, "", keys().chain(BATCH_FILE_KEYS), |_| None, &mut self.report);
+        let batch_credits = table.get("batch").and_then(|entry| self.batch_table(&entry.node));
+        let defaults = table.get("defaults").and_then(|entry| self.defaults_table(&entry.node));
+        if let Some(entry) = table.get("job") {
+            self.job_list(&entry.node, defaults);
+        }
+        self.warn_of_unused(defaults);
+        self.check_total(batch_credits);
+    }
+
+    /// Returns where the file's `max_credits` stands.
+    fn batch_table(&mut self, node: &Node) -> Option<Span> {
+        let table = self.checked(node.table(), &node.span, "batch")?;
+        let elsewhere = |key: &str| {
+            keys()
+                .any(|k| k == key)
+                .then(|| "it goes under `[[job]]`, or under `[defaults]` for all jobs".to_owned())
+        };
+        refuse_unknown(table, "batch", BATCH_KEYS.into_iter(), elsewhere, &mut self.report);
+        if let Some(entry) = table.get("name") {
+            let name = entry.node.text().and_then(rules::label);
+            self.batch = self.checked(name, &entry.node.span, "batch.name");
+        }
+        let entry = table.get("max_credits")?;
+        let max = entry.node.integer().and_then(rules::max_credits);
+        self.batch_max_credits = self.checked(max, &entry.node.span, "batch.max_credits");
+        Some(entry.node.span.clone())
+    }
+
+    fn defaults_table<'t>(&mut self, node: &'t Node) -> Option<&'t Table> {
+        let table = self.checked(node.table(), &node.span, "defaults")?;
+        let elsewhere = |key: &str| {
+            keys().any(|k| k == key).then(|| "it belongs to one job, so it goes under `[[job]]`".to_owned())
+        };
+        refuse_unknown(table, "defaults", default_keys(), elsewhere, &mut self.report);
+        Some(table)
+    }
+
+    fn job_list(&mut self, node: &Node, defaults: Option<&Table>) {
+        let hint = "each job of a batch stands under `[[job]]`, in two brackets; in JSON: \"job\": [ { … } ]";
+        let list = node.list().map_err(|flaw| flaw.hint(hint));
+        let Some(list) = self.checked(list, &node.span, "job") else { return };
+        for (i, node) in list.iter().enumerate() {
+            if self.too_many || self.report.is_full() {
+                break;
+            }
+            let path = format!("job[{i}]");
+            if let Some(table) = self.checked(node.table(), &node.span, &path) {
+                refuse_unknown(table, &path, keys(), |_| None, &mut self.report);
+                self.job(table, defaults, &path, &node.span);
+            }
+        }
+    }
+
+    /// One job with all its matrix cells and takes.
+    fn job(&mut self, table: &Table, defaults: Option<&Table>, path: &str, anchor: &Span) {
+        if self.too_many {
+            return;
+        }
+        self.check_name(table, path);
+        let matrix = Matrix::read(table, path, &mut self.report);
+        self.cells = self.cells.saturating_add(matrix.size());
+        if self.cells > MAX_CELLS {
+            return self.refuse_size(MAX_CELLS, path, anchor);
+        }
+        let mut any = false;
+        for cell in matrix.cells() {
+            any = true;
+            let layers = Layers::new(&cell, table, defaults, path, anchor, self.context);
+            self.types.extend(layers.job_type());
+            self.cell(&layers, path, anchor);
+            if self.too_many || self.report.is_full() {
+                break;
+            }
+        }
+        if !any {
+            let flaw = Flaw::new(Code::Empty, "`exclude` leaves no cell of the matrix");
+            self.report.error(anchor.clone(), join(path, "matrix"), flaw);
+        }
+    }
+
+    fn cell(&mut self, layers: &Layers<'_>, path: &str, anchor: &Span) {
+        let spec = layers.spec(self.context, &mut self.report);
+        let own_key = spec.key.is_some();
+        match spec.expand(self.context, self.file_name) {
+            Ok(jobs) => {
+                let cap = self.context.max_jobs.unwrap_or(MAX_JOBS).min(MAX_JOBS);
+                if self.jobs.len() + jobs.len() > cap {
+                    return self.refuse_size(cap, path, anchor);
+                }
+                self.check_keys(&jobs, own_key, layers, path, anchor);
+                self.jobs.extend(jobs);
+            }
+            Err(refusals) => {
+                for (key, flaw) in refusals {
+                    layers.refuse(key, flaw, &mut self.report);
+                }
+            }
+        }
+    }
+
+    fn check_name(&mut self, table: &Table, path: &str) {
+        let Some(entry) = table.get("name") else { return };
+        let Value::Text(name) = &entry.node.value else { return };
+        match self.names.get(name) {
+            Some(first) => {
+                let line = self.report.line_of(first.start);
+                let flaw =
+                    Flaw::new(Code::DuplicateName, format!("the job on line {line} has this name already"))
+                        .hint("names tell jobs apart; for several renders of one request there is `takes`");
+                self.report.error(entry.node.span.clone(), join(path, "name"), flaw.about("name"));
+            }
+            None => {
+                self.names.insert(name.clone(), entry.node.span.clone());
+            }
+        }
+    }
+
+    fn check_keys(&mut self, jobs: &[NewJob], own: bool, layers: &Layers<'_>, path: &str, anchor: &Span) {
+        for job in jobs {
+            match self.keys.get(&job.key) {
+                None => {
+                    self.keys.insert(job.key.clone(), anchor.clone());
+                }
+                Some(first) => {
+                    let line = self.report.line_of(first.start);
+                    if own {
+                        let message = format!("the job on line {line} has this key already");
+                        let flaw = Flaw::new(Code::DuplicateJob, message).hint("each job needs its own");
+                        return layers.refuse("key", flaw, &mut self.report);
+                    }
+                    let flaw = Flaw::new(
+                        Code::DuplicateJob,
+                        format!("this is the same job as the one on line {line}"),
+                    )
+                    .hint("to render it twice on purpose, keep one of them and set `takes = 2`");
+                    return self.report.error(anchor.clone(), path, flaw);
+                }
+            }
+        }
+    }
+
+    fn refuse_size(&mut self, cap: usize, path: &str, anchor: &Span) {
+        self.too_many = true;
+        let cap = Credits::new(cap as u64);
+        let flaw = Flaw::new(Code::TooManyJobs, format!("with this one the file holds more than {cap} jobs"))
+            .hint("`matrix` multiplies its axes, and `takes` the rest; split the file");
+        self.report.error(anchor.clone(), path, flaw);
+    }
+
+    /// A default that no job takes is allowed, and almost always a mistake about the type.
+    fn warn_of_unused(&mut self, defaults: Option<&Table>) {
+        for entry in defaults.iter().flat_map(|table| &table.0) {
+            let field = Field::ALL.into_iter().find(|field| field.name() == entry.key);
+            let Some(field) = field.filter(|_| !self.types.is_empty()) else { continue };
+            if !self.types.iter().any(|job_type| job_type.takes(field)) {
+                let flaw = Flaw::new(Code::NoEffect, "no job of this file has a type that takes it");
+                self.report.warn(
+                    entry.key_span.clone(),
+                    join("defaults", &entry.key),
+                    flaw.about(&entry.key),
+                );
+            }
+        }
+    }
+
+    fn check_total(&mut self, span: Option<Span>) {
+        let (Some(span), Some(max)) = (span, self.batch_max_credits) else { return };
+        let total: Credits = self.jobs.iter().map(|job| job.estimate).sum();
+        if total > max {
+            let message =
+                format!("the jobs cost {total} credits together, more than the {max} that are allowed");
+            let flaw = Flaw::new(Code::OverMaxCredits, message);
+            self.report.error(span, "batch.max_credits", flaw.about("max_credits"));
+        }
+    }
+
+    fn checked<T>(&mut self, result: Result<T, Flaw>, span: &Span, path: &str) -> Option<T> {
+        let key = path.rsplit('.').next().unwrap_or(path);
+        result.map_err(|flaw| self.report.error(span.clone(), path, flaw.about(key))).ok()
+    }
+}
