@@ -43,11 +43,12 @@ pub fn status(
 ) -> (PollAnswer, Echo) {
     let json = wire::object(body);
     let said = Said::new(http_status, json.as_ref());
+    let header = |name: &str| headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
     let answer = match (said.status, &json) {
         (200, Some(json)) => return followed(wire::task(json), asked),
         (404 | 422, _) => PollAnswer::NotFound,
         (401 | 403, _) => PollAnswer::KeyRefused { message: said.sentence },
-        (429, _) => PollAnswer::RateLimited { retry_after: retry_after(headers) },
+        (429, _) => PollAnswer::RateLimited { retry_after: retry_after(header) },
         (200, None) => PollAnswer::Unclear { why: "HTTP 200 whose body is no JSON object".to_owned() },
         (_, _) => PollAnswer::Unclear { why: said.sentence },
     };
@@ -109,7 +110,7 @@ fn answered(http_status: u16, evidence: &Evidence) -> SubmitAnswer {
     if task_id::mentioned(&evidence.body, json.as_ref()).is_some() {
         return unknown(naming_the_task(said.sentence, evidence, json.as_ref()));
     }
-    not_accepted(said, retry_after(&evidence.headers))
+    not_accepted(said, retry_after(|name| evidence.header(name)))
 }
 
 /// The rows of the submit table for an answer that accepts nothing and names no task.

@@ -4,8 +4,10 @@
 //! docs/provider.md); [`wire`] and [`task_id`] read JSON in every shape that was met; [`media`] fetches videos and has
 //! no key. Nothing here decides what happens to a job, waits, retries, or writes.
 
+mod address;
 pub mod classify;
 pub mod http;
+pub mod media;
 #[cfg(test)]
 mod raw_server;
 mod retry_after;
