@@ -14,3 +14,6 @@ mod retry_after;
 mod task_id;
 mod text;
 mod wire;
+
+pub use http::{Api, Settings, SetupError};
+pub use media::{Download, FetchError, Media, MediaSettings, Resume};

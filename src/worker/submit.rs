@@ -159,7 +159,7 @@ impl SubmitLane {
             }
             Err(refused) => {
                 let task = task_of(&outcome).unwrap_or("none");
-                if let Err(unspooled) = self.spool.keep(Spooled { job, attempt, evidence: outcome.evidence }).await {
+                if let Err(unspooled) = self.spool.keep(Spooled { job, attempt, evidence: outcome.evidence.clone() }).await {
                     last_words(job, attempt, task);
                     error!(job.id = job.0, task.id = task, "the answer for job {job} could not be kept: {unspooled}");
                 }
