@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     config::{Config, Environment, Overrides},
-    daemon::Options,
+    daemon::{Ended, Options},
     disk::Template,
     domain::{Job, JobId, State, request::Draft},
     intake::jobfile::{self, Format},
@@ -41,7 +41,7 @@ pub struct DemoArgs {}
 pub async fn run(context: Context, _args: DemoArgs) -> Result<Exit> {
     let config = config(&context)?;
     let batch = example()?;
-    context.say(&before(batch.jobs.len(), &config.data_dir));
+    context.say(&before(batch.jobs.len(), &config.data_dir, &context.environment.current_dir));
     let stop = CancellationToken::new();
     tokio::select! {
         ended = play(&context, &config, batch, &stop) => ended,
@@ -90,28 +90,35 @@ fn example() -> Result<NewBatch> {
     let file = jobfile::read(EXAMPLE.as_bytes(), Format::Toml, name, &context)
         .map_err(|errors| anyhow!("the example is broken: {}", jobfile::render_plain(&errors)))?;
     let batch = file.batch.unwrap_or_else(|| name.to_owned());
-    Ok(NewBatch { name: batch, source: name.to_owned(), max_credits: file.batch_max_credits, jobs: file.jobs })
+    Ok(NewBatch {
+        name: batch,
+        source: name.to_owned(),
+        max_credits: file.batch_max_credits,
+        jobs: file.jobs,
+    })
 }
 
-/// Queue, daemon, result.
+/// Queue, daemon, result. The queue is opened before the daemon opens it, and stays so to draw what the daemon does.
 async fn play(context: &Context, config: &Config, batch: NewBatch, stop: &CancellationToken) -> Result<Exit> {
-    let ids = context.with_store(config, async |store| queue(context, config, &store, batch).await).await?;
-    let options = Options { until_idle: true, world: World::Sandbox };
-    let ended = CancellationToken::new();
-    let daemon = async {
-        let result = in_sandbox(context, config.clone(), "", options, stop).await;
-        ended.cancel();
-        result
-    };
-    let visible = context.shows_progress();
-    let drawing = context.with_store(config, |store| progress::show(store, &ids, visible, context.clock, ended.clone()));
-    let (daemon, drawn) = tokio::join!(daemon, drawing);
-    daemon?;
-    drawn?;
-    if stop.is_cancelled() {
-        return Ok(Exit::Interrupted);
-    }
-    context.with_store(config, async |store| present(context, config, &store, &ids).await).await
+    let playing = context.with_store(config, async |store| {
+        let ids = queue(context, config, &store, batch).await?;
+        let ended = CancellationToken::new();
+        let daemon = async {
+            let options = Options { until_idle: true, world: World::Sandbox };
+            let result = in_sandbox(context, config.clone(), "", options, stop).await;
+            ended.cancel();
+            result
+        };
+        let visible = context.shows_progress();
+        let drawing = progress::show(&store, &ids, visible, context.clock, ended.clone());
+        let (daemon, drawn) = tokio::join!(daemon, drawing);
+        drawn?;
+        match daemon? {
+            Ended::Stopped => Ok(Exit::Interrupted),
+            Ended::Idle { .. } => present(context, config, &store, &ids).await,
+        }
+    });
+    playing.await
 }
 
 async fn queue(context: &Context, config: &Config, store: &Store, batch: NewBatch) -> Result<Vec<JobId>> {

@@ -71,6 +71,8 @@ impl Progress {
 
     /// Wipes the drawing.
     pub fn clear(&self) {
+        // A bar that is only dropped is drawn once more.
+        self.jobs.values().chain([&self.total]).for_each(ProgressBar::finish_and_clear);
         // A terminal that is gone needs no wiping.
         self.lines.clear().ok();
     }
@@ -83,7 +85,7 @@ pub fn pause(jobs: usize) -> Duration {
 
 /// Shows the progress of these jobs until `stop`. Writes nothing but the terminal.
 pub async fn show(
-    store: Store,
+    store: &Store,
     ids: &[JobId],
     visible: bool,
     clock: Clock,

@@ -119,7 +119,8 @@ impl Wait<'_> {
 
     /// Adds jobs of the batch, or of the whole queue, that are new. At first those of the batch that rest already count.
     async fn find(&mut self, store: &Store, first: bool) -> Result<()> {
-        let moving = Label::ALL.into_iter().filter(|l| !matches!(l, Label::Done | Label::Failed | Label::Cancelled));
+        let moving =
+            Label::ALL.into_iter().filter(|l| !matches!(l, Label::Done | Label::Failed | Label::Cancelled));
         let moving: Vec<Label> = moving.collect();
         if let Some(batch) = &self.args.batch {
             let states = if first { Vec::new() } else { moving.clone() };

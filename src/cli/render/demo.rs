@@ -27,13 +27,12 @@ pub struct Made<'a> {
 }
 
 /// Before.
-pub fn before(jobs: usize, data_dir: &Path) -> String {
+pub fn before(jobs: usize, data_dir: &Path, current_dir: &Path) -> String {
     format!(
         "This is a demo with a SIMULATED provider: no key, no network, nothing is paid.\n\
-         The queue, the files and the rules are the real ones. {} from jobs.example.toml, into {}; it takes\n\
-         about half a minute.",
+         The queue and the files are real: {} from jobs.example.toml go into {}.",
         count(jobs, "job"),
-        data_dir.display()
+        relative(&data_dir.to_string_lossy(), current_dir)
     )
 }
 
@@ -152,7 +151,7 @@ mod tests {
 
     #[test]
     fn it_says_first_that_nothing_is_paid() {
-        let text = before(7, Path::new("klingd-demo"));
+        let text = before(7, Path::new("/x/klingd-demo"), Path::new("/x"));
         assert!(text.lines().next().unwrap().contains("SIMULATED"), "{text}");
     }
 }
