@@ -4,8 +4,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Context,
-    diagnostic::{Code, Report},
-    json::shown,
+    diagnostic::{Code, Report, shown},
     matrix::Cell,
     rules::{self, Flaw},
     spec::Spec,
@@ -57,7 +56,7 @@ pub(super) fn refuse_unknown(
     report: &mut Report<'_>,
 ) {
     for Entry { key, key_span, .. } in &table.0 {
-        if known.clone().any(|k| k == key) {
+        if known.clone().any(|k| k == key) || report.is_full() {
             continue;
         }
         let mut flaw = Flaw::new(Code::UnknownKey, format!("unknown key `{}`", shown(key)));
@@ -144,6 +143,8 @@ impl<'t> Layers<'t> {
     /// Reports what is wrong with `key`, where it stands.
     pub fn refuse(&self, key: &str, flaw: Flaw, report: &mut Report<'_>) {
         match self.find(key) {
+            // It is there but could not be read, which is said already.
+            Some(_) if flaw.code == Code::Missing => {}
             Some(found) => {
                 let span = if flaw.code == Code::NotTaken { found.key_span } else { &found.node.span };
                 report.error(span.clone(), self.path_of(found.layer, key), flaw.about(key));

@@ -5,9 +5,8 @@ use std::collections::HashSet;
 use sha2::{Digest, Sha256};
 
 use super::{
-    diagnostic::{Code, Report},
+    diagnostic::{Code, Report, shown},
     job::{axis_keys, join, refuse_unknown},
-    json::shown,
     rules::Flaw,
     tree::{Entry, Node, Span, Table, Value},
 };

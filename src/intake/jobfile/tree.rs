@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::rules::Flaw;
+use super::{diagnostic::Code, rules::Flaw};
 
 /// Tables and lists inside one another. Real files need four; every later recursion (checking, dropping, JSON of
 /// `extra` read back from a row) relies on this bound.
@@ -40,6 +40,10 @@ pub(super) struct Entry {
     pub key: String,
     pub key_span: Span,
     pub node: Node,
+}
+
+pub(super) fn too_deep() -> Flaw {
+    Flaw::new(Code::TooDeep, format!("tables and lists more than {MAX_DEPTH} deep inside one another"))
 }
 
 impl Table {

@@ -32,6 +32,8 @@ pub(super) struct Walk<'c> {
     batch: Option<String>,
     batch_max_credits: Option<Credits>,
     jobs: Vec<NewJob>,
+    /// Jobs so far, wrong ones counted.
+    count: usize,
     /// Where each name and key stands first.
     names: HashMap<String, Span>,
     keys: HashMap<JobKey, Span>,
@@ -50,12 +52,18 @@ impl<'c> Walk<'c> {
             batch: None,
             batch_max_credits: None,
             jobs: Vec::new(),
+            count: 0,
             names: HashMap::new(),
             keys: HashMap::new(),
             types: HashSet::new(),
             cells: 0,
             too_many: false,
         }
+    }
+
+    /// Whether nothing that follows would change the answer.
+    pub fn is_over(&self) -> bool {
+        self.too_many || self.report.is_full()
     }
 
     pub fn report(&mut self) -> &mut Report<'c> {
@@ -86,7 +94,10 @@ impl<'c> Walk<'c> {
     pub fn line(&mut self, root: &Node) {
         match root.table() {
             Ok(table) => self.single(root, table),
-            Err(flaw) => self.report.error(root.span.clone(), "", flaw.hint("each line is one job: { … }")),
+            Err(_) => {
+                let flaw = root.not("a job").hint("each line is one job: { … }");
+                self.report.error(root.span.clone(), "", flaw);
+            }
         }
     }
 
@@ -116,7 +127,7 @@ impl<'c> Walk<'c> {
 
     fn batch_file(&mut self, table: &Table) {
         for entry in table.0.iter().filter(|entry| keys().any(|key| key == entry.key)) {
-            let flaw = Flaw::new(Code::Mixed, "a file is one job (its keys at the top) or a batch, not both")
+            let flaw = Flaw::new(Code::Mixed, "it stands at the top, but this file is a batch")
                 .hint("move it under `[[job]]`, or under `[defaults]` for all jobs");
             self.report.error(entry.key_span.clone(), join("", &entry.key), flaw.about(&entry.key));
         }
@@ -163,7 +174,7 @@ impl<'c> Walk<'c> {
         let list = node.list().map_err(|flaw| flaw.hint(hint));
         let Some(list) = self.checked(list, &node.span, "job") else { return };
         for (i, node) in list.iter().enumerate() {
-            if self.too_many || self.report.is_full() {
+            if self.is_over() {
                 break;
             }
             let path = format!("job[{i}]");
@@ -176,9 +187,6 @@ impl<'c> Walk<'c> {
 
     /// One job with all its matrix cells and takes.
     fn job(&mut self, table: &Table, defaults: Option<&Table>, path: &str, anchor: &Span) {
-        if self.too_many {
-            return;
-        }
         self.check_name(table, path);
         let matrix = Matrix::read(table, path, &mut self.report);
         self.cells = self.cells.saturating_add(matrix.size());
@@ -191,25 +199,27 @@ impl<'c> Walk<'c> {
             let layers = Layers::new(&cell, table, defaults, path, anchor, self.context);
             self.types.extend(layers.job_type());
             self.cell(&layers, path, anchor);
-            if self.too_many || self.report.is_full() {
+            if self.is_over() {
                 break;
             }
         }
         if !any {
             let flaw = Flaw::new(Code::Empty, "`exclude` leaves no cell of the matrix");
-            self.report.error(anchor.clone(), join(path, "matrix"), flaw);
+            let span = table.get("matrix").map_or(anchor, |entry| &entry.key_span);
+            self.report.error(span.clone(), join(path, "matrix"), flaw);
         }
     }
 
     fn cell(&mut self, layers: &Layers<'_>, path: &str, anchor: &Span) {
         let spec = layers.spec(self.context, &mut self.report);
         let own_key = spec.key.is_some();
+        let cap = self.context.max_jobs.unwrap_or(MAX_JOBS).min(MAX_JOBS);
+        self.count += spec.takes as usize;
+        if self.count > cap {
+            return self.refuse_size(cap, path, anchor);
+        }
         match spec.expand(self.context, self.file_name) {
             Ok(jobs) => {
-                let cap = self.context.max_jobs.unwrap_or(MAX_JOBS).min(MAX_JOBS);
-                if self.jobs.len() + jobs.len() > cap {
-                    return self.refuse_size(cap, path, anchor);
-                }
                 self.check_keys(&jobs, own_key, layers, path, anchor);
                 self.jobs.extend(jobs);
             }
@@ -272,9 +282,12 @@ impl<'c> Walk<'c> {
 
     /// A default that no job takes is allowed, and almost always a mistake about the type.
     fn warn_of_unused(&mut self, defaults: Option<&Table>) {
+        if self.report.has_errors() {
+            return;
+        }
         for entry in defaults.iter().flat_map(|table| &table.0) {
             let field = Field::ALL.into_iter().find(|field| field.name() == entry.key);
-            let Some(field) = field.filter(|_| !self.types.is_empty()) else { continue };
+            let Some(field) = field else { continue };
             if !self.types.iter().any(|job_type| job_type.takes(field)) {
                 let flaw = Flaw::new(Code::NoEffect, "no job of this file has a type that takes it");
                 self.report.warn(
