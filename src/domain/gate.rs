@@ -90,9 +90,7 @@ impl Gate {
     /// How many submits may leave at `now`, with so many on the wire and so many tasks in flight (those on the wire
     /// included).
     pub fn admits(&self, on_the_wire: u32, in_flight: u32, policy: &GatePolicy, now: Timestamp) -> Admission {
-        // A clock that jumped back must not close the gate for longer than any wish of the provider.
-        let closed = self.closed_until.filter(|until| *until > now && until.since(now) <= LONGEST_QUIET);
-        if let Some(until) = closed {
+        if let Some(until) = self.closed(now) {
             return Admission::ClosedUntil(until);
         }
         if self.strikes > 0 {
@@ -102,6 +100,12 @@ impl Gate {
             0 => Admission::Full,
             free => Admission::Go(free),
         }
+    }
+
+    /// The end of the quiet, while it lasts. A clock that jumped back must not close the gate for longer than any
+    /// wish of the provider.
+    fn closed(&self, now: Timestamp) -> Option<Timestamp> {
+        self.closed_until.filter(|until| *until > now && until.since(now) <= LONGEST_QUIET)
     }
 
     /// When time alone, without any answer, admits more.
@@ -133,11 +137,11 @@ impl Gate {
             GateNews::Nothing => self,
             GateNews::Passed => self.passed(in_flight, policy, now),
             GateNews::TooFast { retry_after } => {
+                let closed = self.closed(now);
                 let strikes = self.strikes.saturating_add(1);
                 let wait = retry_after.unwrap_or_else(|| cooldown(strikes, policy, dice)).min(LONGEST_QUIET);
                 // Answers overtake each other: the latest end holds.
-                let until = self.closed_until.filter(|u| u.since(now) <= LONGEST_QUIET).max(Some(now + wait));
-                Gate { closed_until: until, strikes, ..self }
+                Gate { closed_until: closed.max(Some(now + wait)), strikes, ..self }
             }
             GateNews::SlotsFull => {
                 let slots = in_flight.max(1);
@@ -150,7 +154,11 @@ impl Gate {
                 };
                 let retry_at = now + Duration::from_millis(wait_ms);
                 // With nothing of ours in flight the slots are somebody else's: nothing of ours can end, so wait.
-                let closed_until = if in_flight == 0 { Some(now + CEILING_WAIT) } else { self.closed_until };
+                let closed_until = if in_flight == 0 {
+                    self.closed(now).max(Some(now + CEILING_WAIT))
+                } else {
+                    self.closed_until
+                };
                 Gate { closed_until, slots, ceiling: Some(Ceiling { slots, retry_at, wait_ms }), ..self }
             }
         }
@@ -165,7 +173,12 @@ impl Gate {
         };
         // Full use of the slots without a refusal: one more, unless that number is known to be refused.
         let grown = if now_in_flight >= slots { slots.saturating_add(1) } else { slots };
-        Gate { closed_until: None, strikes: 0, slots: grown.clamp(1, policy.max_in_flight.max(1)), ceiling }
+        let slots = grown.clamp(1, policy.max_in_flight.max(1));
+        // What passed before a refusal that overtook it says nothing about the quiet asked for since.
+        match self.closed(now) {
+            Some(_) => Gate { slots, ceiling, ..self },
+            None => Gate { closed_until: None, strikes: 0, slots, ceiling },
+        }
     }
 }
 
@@ -221,8 +234,21 @@ mod tests {
 
     #[test]
     fn a_later_answer_never_shortens_the_quiet() {
-        let gate = too_fast(too_fast(Gate::default(), Some(100), T0), Some(1), T0 + secs(1));
-        assert_eq!(gate.closed_until, Some(T0 + secs(100)));
+        let gate = too_fast(Gate::default(), Some(100), T0);
+        for news in [
+            GateNews::TooFast { retry_after: Some(secs(1)) },
+            GateNews::SlotsFull,
+            GateNews::Passed,
+            GateNews::Nothing,
+        ] {
+            let later = gate.hear(news, 0, &POLICY, T0 + secs(1), Dice::new(MID));
+            assert_eq!(later.closed_until, Some(T0 + secs(100)), "{news:?}");
+            assert_eq!(
+                later.admits(0, 0, &POLICY, T0 + secs(100)),
+                Admission::Go(1),
+                "{news:?}: first one probe"
+            );
+        }
     }
 
     #[test]
