@@ -93,11 +93,12 @@ impl Gate {
         if let Some(until) = self.closed(now) {
             return Admission::ClosedUntil(until);
         }
-        if self.strikes > 0 {
-            return if on_the_wire == 0 { Admission::Go(1) } else { Admission::Full };
-        }
-        match self.slots(policy, now).saturating_sub(in_flight) {
+        let free = self.slots(policy, now).saturating_sub(in_flight);
+        let probing = self.strikes > 0;
+        match free {
             0 => Admission::Full,
+            _ if probing && on_the_wire > 0 => Admission::Full,
+            _ if probing => Admission::Go(1),
             free => Admission::Go(free),
         }
     }
@@ -249,6 +250,12 @@ mod tests {
                 "{news:?}: first one probe"
             );
         }
+    }
+
+    #[test]
+    fn a_probe_needs_a_free_slot_too() {
+        let gate = too_fast(Gate::default(), Some(1), T0);
+        assert_eq!(gate.admits(0, POLICY.max_in_flight, &POLICY, T0 + secs(1)), Admission::Full);
     }
 
     #[test]
