@@ -139,7 +139,9 @@ impl Gate {
             GateNews::Passed => self.passed(in_flight, policy, now),
             GateNews::TooFast { retry_after } => {
                 let closed = self.closed(now);
-                let strikes = self.strikes.saturating_add(1);
+                // Requests that were out together meet the same limit: one strike, however many they were.
+                let strikes =
+                    if closed.is_some() { self.strikes.max(1) } else { self.strikes.saturating_add(1) };
                 let wait = retry_after.unwrap_or_else(|| cooldown(strikes, policy, dice)).min(LONGEST_QUIET);
                 // Answers overtake each other: the latest end holds.
                 Gate { closed_until: closed.max(Some(now + wait)), strikes, ..self }
@@ -250,6 +252,12 @@ mod tests {
                 "{news:?}: first one probe"
             );
         }
+    }
+
+    #[test]
+    fn a_burst_of_refusals_is_one_strike() {
+        let once = too_fast(Gate::default(), None, T0);
+        assert_eq!((0..20).fold(Gate::default(), |gate, _| too_fast(gate, None, T0)), once);
     }
 
     #[test]
