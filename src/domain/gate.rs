@@ -14,6 +14,9 @@ use super::{retry::Dice, time::Timestamp};
 const COOLDOWN_S: [u64; 8] = [2, 5, 15, 30, 60, 120, 300, 600];
 /// The jitter of a cooldown, so that several boxes on one account do not knock together.
 const COOLDOWN_JITTER: f64 = 0.1;
+/// `Retry-After` counts in seconds: a shorter wish (0, a date that is past) asks for nothing, and obeyed to the letter
+/// it would be a storm of probes. The cooldown holds instead.
+const SHORTEST_WISH: Duration = Duration::from_secs(1);
 /// A longer `Retry-After` becomes a visible hold.
 pub const LONGEST_QUIET: Duration = Duration::from_secs(3600);
 /// After a 429 about parallel tasks, the time until one slot more is tried; doubled each time it is refused again.
@@ -142,7 +145,8 @@ impl Gate {
                 // Requests that were out together meet the same limit: one strike, however many they were.
                 let strikes =
                     if closed.is_some() { self.strikes.max(1) } else { self.strikes.saturating_add(1) };
-                let wait = retry_after.unwrap_or_else(|| cooldown(strikes, policy, dice)).min(LONGEST_QUIET);
+                let wish = retry_after.filter(|wish| *wish >= SHORTEST_WISH);
+                let wait = wish.unwrap_or_else(|| cooldown(strikes, policy, dice)).min(LONGEST_QUIET);
                 // Answers overtake each other: the latest end holds.
                 Gate { closed_until: closed.max(Some(now + wait)), strikes, ..self }
             }
@@ -258,6 +262,11 @@ mod tests {
     fn a_burst_of_refusals_is_one_strike() {
         let once = too_fast(Gate::default(), None, T0);
         assert_eq!((0..20).fold(Gate::default(), |gate, _| too_fast(gate, None, T0)), once);
+    }
+
+    #[test]
+    fn a_wish_for_no_time_at_all_is_none() {
+        assert_eq!(too_fast(Gate::default(), Some(0), T0), too_fast(Gate::default(), None, T0));
     }
 
     #[test]
