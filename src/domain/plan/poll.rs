@@ -115,6 +115,12 @@ pub fn seen(state: &State, answer: &PollAnswer, facts: &PollFacts, now: Timestam
             let quiet = retry_after.unwrap_or(facts.policy.slowest / 2).min(Duration::from_secs(3600));
             PollPlan { due_at: later.max(now + quiet), quiet_until: Some(now + quiet), ..stay }
         }
+        // Our key is every task's key: whichever task shows first that it is refused.
+        (PollAnswer::KeyRefused { message }, _) if facts.same_key => {
+            let due_at = now + facts.policy.slowest;
+            let hold = Some((HoldName::Key, message.clone()));
+            PollPlan { hold, due_at, quiet_until: Some(due_at), ..stay }
+        }
         (PollAnswer::Succeeded { urls, .. }, State::Downloading { .. }) if !urls.is_empty() => {
             PollPlan { event: Some(Event::LinkRenewed), urls: bounded(urls), due_at: now, ..stay }
         }
@@ -187,15 +193,6 @@ fn generating(
                 becomes(Watch::NotFound { since: now, held: false }, stay.due_at)
             }
         },
-        PollAnswer::KeyRefused { message } if facts.same_key => {
-            let due_at = now + policy.slowest;
-            PollPlan {
-                hold: Some((HoldName::Key, message.clone())),
-                due_at,
-                quiet_until: Some(due_at),
-                ..stay
-            }
-        }
         PollAnswer::KeyRefused { .. } => match watch {
             Watch::OtherKey { .. } => PollPlan { due_at: now + HELD_EVERY, ..stay },
             Watch::Running | Watch::Failing { .. } | Watch::NoUrl { .. } | Watch::NotFound { .. } => {
@@ -326,6 +323,21 @@ mod tests {
         assert_eq!(after(&no_url, 1200), Some("no_url"));
         assert_eq!(after(&PollAnswer::NotFound, 3600), None);
         assert_eq!(after(&PollAnswer::NotFound, 100_000), Some("unknown_task"));
+    }
+
+    #[test]
+    fn a_refused_key_holds_whichever_task_shows_it() {
+        let downloading = State::Downloading {
+            task: TaskId::parse("n75abc").unwrap(),
+            missing: [0].into(),
+            link: Link::Wanted,
+        };
+        let refused = PollAnswer::KeyRefused { message: "401".into() };
+        for state in [running(), downloading] {
+            let plan = seen(&state, &refused, &facts(), T0, Dice::new(0.5));
+            assert!(matches!(plan.hold, Some((HoldName::Key, _))), "{state:?}");
+            assert_eq!(plan.event, None, "{state:?}: it is not the task's fault");
+        }
     }
 
     #[test]
