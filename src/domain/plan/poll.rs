@@ -157,11 +157,7 @@ fn generating(
             }
         }
         PollAnswer::Succeeded { .. } => match watch {
-            Watch::NoUrl { held: true, .. } => PollPlan { due_at: now + HELD_EVERY, ..stay },
-            Watch::NoUrl { since, held: false } if now.since(*since) >= NO_URL_PATIENCE => {
-                becomes(Watch::NoUrl { since: *since, held: true }, now + HELD_EVERY)
-            }
-            Watch::NoUrl { held: false, .. } => PollPlan { due_at: now + policy.every, ..stay },
+            Watch::NoUrl { since, held } => without_url(*since, *held, policy, now, stay),
             Watch::Running | Watch::Failing { .. } | Watch::NotFound { .. } | Watch::OtherKey { .. } => {
                 becomes(Watch::NoUrl { since: now, held: false }, now + policy.every)
             }
@@ -188,7 +184,7 @@ fn generating(
             }
             Watch::NotFound { held: false, .. } => stay,
             // A task that was known and is not any more: SUCCESS seen once is never unseen.
-            Watch::NoUrl { .. } => stay,
+            Watch::NoUrl { since, held } => without_url(*since, *held, policy, now, stay),
             Watch::Running | Watch::Failing { .. } | Watch::OtherKey { .. } => {
                 becomes(Watch::NotFound { since: now, held: false }, stay.due_at)
             }
@@ -202,13 +198,31 @@ fn generating(
         PollAnswer::Running { .. } => match watch {
             Watch::Running => stay,
             // SUCCESS is sticky even before its URL came.
-            Watch::NoUrl { .. } => stay,
+            Watch::NoUrl { since, held } => without_url(*since, *held, policy, now, stay),
             Watch::Failing { .. } | Watch::NotFound { .. } | Watch::OtherKey { .. } => {
                 becomes(Watch::Running, stay.due_at)
             }
         },
         PollAnswer::RateLimited { .. } | PollAnswer::Unclear { .. } => stay,
     }
+}
+
+/// SUCCESS was seen and its URL is still not there, whatever the answer calls it now: it ages until a person is told.
+fn without_url(
+    since: Timestamp,
+    held: bool,
+    policy: &PollPolicy,
+    now: Timestamp,
+    stay: PollPlan,
+) -> PollPlan {
+    if held {
+        return PollPlan { due_at: now + HELD_EVERY, ..stay };
+    }
+    if now.since(since) < NO_URL_PATIENCE {
+        return PollPlan { due_at: now + policy.every, ..stay };
+    }
+    let event = Some(Event::Watched { watch: Watch::NoUrl { since, held: true } });
+    PollPlan { event, due_at: now + HELD_EVERY, ..stay }
 }
 
 /// When to look again at a task that shows nothing new.
@@ -323,6 +337,22 @@ mod tests {
         assert_eq!(after(&no_url, 1200), Some("no_url"));
         assert_eq!(after(&PollAnswer::NotFound, 3600), None);
         assert_eq!(after(&PollAnswer::NotFound, 100_000), Some("unknown_task"));
+    }
+
+    #[test]
+    fn a_success_without_a_url_reaches_a_person_whatever_is_said_later() {
+        let state = State::Generating {
+            task: TaskId::parse("n75abc").unwrap(),
+            watch: Watch::NoUrl { since: T0, held: false },
+        };
+        for answer in [
+            PollAnswer::Succeeded { urls: vec![], charged: None },
+            PollAnswer::NotFound,
+            PollAnswer::Running { word: "IN_PROGRESS".into() },
+        ] {
+            let told = look(state.clone(), &answer, &facts(), Duration::from_secs(1200)).needs_person();
+            assert_eq!(told.map(|r| r.as_str()), Some("no_url"), "{answer:?}");
+        }
     }
 
     #[test]
