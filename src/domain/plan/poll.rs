@@ -172,7 +172,10 @@ fn generating(
                     Failure { code: Failure::TASK_FAILED.to_owned(), message: message.clone(), charged };
                 PollPlan { event: Some(Event::TaskFailed { failure }), due_at: now, ..stay }
             }
-            Watch::Failing { since, .. } => PollPlan { due_at: *since + policy.confirm_failed, ..stay },
+            // Not later than a whole wait from now: `since` lies in the future after a clock that jumped back.
+            Watch::Failing { since, .. } => {
+                PollPlan { due_at: (*since).min(now) + policy.confirm_failed, ..stay }
+            }
             Watch::Running | Watch::NoUrl { .. } | Watch::NotFound { .. } | Watch::OtherKey { .. } => {
                 becomes(Watch::Failing { since: now, message: message.clone() }, now + policy.confirm_failed)
             }
@@ -368,6 +371,16 @@ mod tests {
             assert!(matches!(plan.hold, Some((HoldName::Key, _))), "{state:?}");
             assert_eq!(plan.event, None, "{state:?}: it is not the task's fault");
         }
+    }
+
+    #[test]
+    fn a_second_look_is_near_even_when_the_clock_jumped_back() {
+        let state = State::Generating {
+            task: TaskId::parse("n75abc").unwrap(),
+            watch: Watch::Failing { since: T0 + Duration::from_secs(86_400), message: "x".into() },
+        };
+        let failed = PollAnswer::Failed { message: "x".into(), charged: None };
+        assert_eq!(seen(&state, &failed, &facts(), T0, Dice::new(0.5)).due_at, T0 + Duration::from_secs(30));
     }
 
     #[test]
