@@ -23,6 +23,9 @@ const RETRY_MAX: Duration = Duration::from_secs(600);
 /// Tries in a row before anything is given up: a machine that slept, or a daemon that stood still, through `give_up`
 /// has not tried, and its first try may come before the network does.
 const GIVE_UP_TRIES: u32 = 5;
+/// Interruptions in a row after which the link itself is doubted, a quarter of an hour with the default waits: the
+/// address of a file store that is gone refuses connections, it does not answer 404.
+const STALE_AFTER: u32 = 8;
 /// Bodies that were no video before a fresh link is asked for: once may be a passing error page.
 const WRONG_BODIES: u32 = 2;
 
@@ -81,6 +84,9 @@ pub fn failed(trouble: FetchTrouble, why: &str, facts: &FetchFacts, now: Timesta
     match trouble {
         FetchTrouble::Stopped => FetchPlan { due_at: now, ..later },
         FetchTrouble::Disk => later,
+        FetchTrouble::Interrupted if facts.failures.is_multiple_of(STALE_AFTER) => {
+            FetchPlan { event: fresh_link(), ..later }
+        }
         FetchTrouble::Interrupted => later,
         FetchTrouble::LinkDead => FetchPlan { event: fresh_link(), ..later },
         FetchTrouble::WrongBody if facts.failures >= WRONG_BODIES => {
@@ -136,6 +142,14 @@ mod tests {
     fn patience_that_was_slept_through_is_not_over() {
         assert!(matches!(plan(FetchTrouble::LinkDead, 1, 48).event, Some(Event::LinkExpired { .. })));
         assert_eq!(plan(FetchTrouble::Interrupted, 1, 48).event, None);
+    }
+
+    #[test]
+    fn interruptions_in_a_row_ask_for_a_fresh_link() {
+        let asked = |failures: &u32| {
+            matches!(plan(FetchTrouble::Interrupted, *failures, 0).event, Some(Event::LinkExpired { .. }))
+        };
+        assert_eq!((1..=20).filter(asked).collect::<Vec<_>>(), [8, 16]);
     }
 
     #[test]
