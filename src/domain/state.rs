@@ -246,7 +246,8 @@ impl State {
         }
     }
 
-    /// Which worker moves it next; `None` at rest, in doubt, or while its POST is on the wire.
+    /// Which worker moves it next; `None` once it has ended, in doubt, or while its POST is on the wire. A paid task
+    /// that waits for a person is still polled: the provider may mend it first.
     pub const fn lane(&self) -> Option<Lane> {
         match self {
             State::Queued => Some(Lane::Submit),
@@ -450,6 +451,11 @@ impl State {
                 };
                 Ok(State::Failed { failure, task: None })
             }
+            // Nobody can know yet what becomes of a POST that is on the wire: its outcome would find its ledger closed.
+            (
+                state @ State::Submitting { attempt, .. },
+                Event::ResolvedNotCharged { attempt: n } | Event::WrittenOff { attempt: n },
+            ) if attempt == *n => state.illegal(event),
             // An older attempt, still in doubt after `--resubmit`, is settled without moving the job.
             (state, Event::ResolvedNotCharged { .. } | Event::WrittenOff { .. }) => Ok(state),
             (
