@@ -456,6 +456,17 @@ impl State {
                 state @ State::Submitting { attempt, .. },
                 Event::ResolvedNotCharged { attempt: n } | Event::WrittenOff { attempt: n },
             ) if attempt == *n => state.illegal(event),
+            // A lost video that is written off needs nobody any more; its task can still be asked for free.
+            (State::Failed { failure, task }, Event::WrittenOff { attempt: n })
+                if failure.code == Failure::LOST =>
+            {
+                let failure = Failure {
+                    code: Failure::WRITTEN_OFF.to_owned(),
+                    message: format!("attempt {n} was written off; before: {}", failure.message),
+                    charged: failure.charged,
+                };
+                Ok(State::Failed { failure, task })
+            }
             // An older attempt, still in doubt after `--resubmit`, is settled without moving the job.
             (state, Event::ResolvedNotCharged { .. } | Event::WrittenOff { .. }) => Ok(state),
             (
