@@ -386,9 +386,11 @@ impl State {
             State::Queued | State::Submitting { .. } | State::InDoubt { .. } | State::Failed { .. } => {
                 State::follow(task)
             }
-            // `resolve --task-id` on a task that status does not know replaces the id.
+            // `resolve --task-id` on a task that is stuck replaces the id.
             State::Generating {
-                watch: Watch::NotFound { held: true, .. } | Watch::OtherKey { .. }, ..
+                watch:
+                    Watch::NotFound { held: true, .. } | Watch::NoUrl { held: true, .. } | Watch::OtherKey { .. },
+                ..
             } => State::follow(task),
             State::Generating { .. } | State::Downloading { .. } | State::Done { .. } => self,
             State::Cancelled { task: earlier } => State::Cancelled { task: earlier.or(Some(task)) },
