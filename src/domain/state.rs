@@ -290,9 +290,17 @@ impl State {
         self.has_ended() || self.needs_person().is_some()
     }
 
-    /// Whether it holds one of the provider's parallel slots (or may).
+    /// Whether it holds one of the provider's parallel slots (or may). A task that is finished there, that belongs to
+    /// another account or that nobody knows any more holds none: otherwise a few stuck jobs would stop the queue.
     pub const fn in_flight(&self) -> bool {
-        matches!(self, State::Submitting { .. } | State::Generating { .. })
+        matches!(
+            self,
+            State::Submitting { .. }
+                | State::Generating {
+                    watch: Watch::Running | Watch::Failing { .. } | Watch::NotFound { held: false, .. },
+                    ..
+                }
+        )
     }
 
     /// The state after `event`: the whole table of a job's life.
