@@ -4,3 +4,6 @@ pub mod download;
 pub mod poll;
 pub mod recover;
 pub mod submit;
+
+#[cfg(test)]
+mod plan_tests;
