@@ -345,7 +345,7 @@ pub(super) async fn owner(
 async fn in_flight(c: &mut SqliteConnection) -> Result<(u32, u32)> {
     let r = sqlx::query(
         "SELECT count(*) FILTER (WHERE state = 'submitting') AS wire, count(*) AS flight
-         FROM jobs WHERE state IN ('submitting', 'generating')",
+         FROM jobs WHERE in_flight = 1",
     )
     .fetch_one(c)
     .await?;

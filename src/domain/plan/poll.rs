@@ -228,6 +228,21 @@ fn without_url(
     PollPlan { event, due_at: now + HELD_EVERY, ..stay }
 }
 
+/// Whether an answer says, of a job whose link is dead, that there is no other: a try that counts towards giving up.
+/// A refused key, a 429 or a broken connection says nothing about links.
+pub const fn says_no_link(state: &State, answer: &PollAnswer) -> bool {
+    match (state, answer) {
+        (
+            State::Downloading { link: Link::Wanted, .. },
+            PollAnswer::Running { .. }
+            | PollAnswer::Succeeded { .. }
+            | PollAnswer::Failed { .. }
+            | PollAnswer::NotFound,
+        ) => true,
+        (_, _) => false,
+    }
+}
+
 /// When to look again at a task that shows nothing new.
 pub fn next_look(facts: &PollFacts, now: Timestamp, dice: Dice) -> Timestamp {
     let policy = &facts.policy;
