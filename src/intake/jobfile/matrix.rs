@@ -121,15 +121,16 @@ impl<'t> Cell<'t> {
     }
 }
 
-/// Words and numbers as they are, everything else as JSON, so that no two cells share a label.
+/// Words and numbers as they are (`1` and `1.0` are one), everything else as JSON, so that no two cells share a label.
 fn plain(node: &Node) -> String {
-    if let Value::Text(text) = &node.value
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || ":._-".contains(c))
-    {
-        return text.clone();
+    match &node.value {
+        Value::Float(n) => n.to_string(),
+        Value::Text(text) if text.chars().all(|c| c.is_ascii_alphanumeric() || ":._-".contains(c)) => {
+            text.clone()
+        }
+        // What JSON can't carry is no field's value, and is refused as such.
+        _ => node.to_json().map(|json| json.to_string()).unwrap_or_default(),
     }
-    // What JSON can't carry is no field's value, and is refused as such.
-    node.to_json().map(|json| json.to_string()).unwrap_or_default()
 }
 
 /// 64 bits of the label's SHA-256: enough against chance within one job's own key.
