@@ -202,30 +202,27 @@ impl Reader<'_> {
     }
 
     fn unicode_escape(&mut self, start: usize) -> Parsed<char> {
-        let first = self.hex4(start)?;
-        let code = match first {
-            0xd800..=0xdbff if self.text[self.at..].starts_with("\\u") => {
-                self.at += 2;
-                let second = self.hex4(start)?;
-                // Past the low half, the sum is no character, and the conversion below says so.
-                0x10000
-                    + ((first - 0xd800) << 10)
-                    + second.checked_sub(0xdc00).filter(|low| *low < 0x400).unwrap_or(u32::MAX >> 1)
+        let mut units = vec![self.hex4(start)?];
+        let pair = units[0] & 0xfc00 == 0xd800 && self.text[self.at..].starts_with("\\u");
+        if pair {
+            self.at += 2;
+            units.push(self.hex4(start)?);
+        }
+        match String::from_utf16(&units).ok().and_then(|text| text.chars().next()) {
+            Some(c) => Ok(c),
+            None => {
+                let flaw = Flaw::new(Code::Syntax, "half of a surrogate pair is no character");
+                Err((start..self.at, flaw.hint("write the character itself; the file is UTF-8")))
             }
-            _ => first,
-        };
-        char::from_u32(code).ok_or_else(|| {
-            let flaw = Flaw::new(Code::Syntax, "half of a surrogate pair is no character");
-            (start..self.at, flaw.hint("write the character itself; the file is UTF-8"))
-        })
+        }
     }
 
-    fn hex4(&mut self, start: usize) -> Parsed<u32> {
+    fn hex4(&mut self, start: usize) -> Parsed<u16> {
         let digits = self.text.get(self.at..self.at + 4).filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit()));
-        match digits.and_then(|d| u32::from_str_radix(d, 16).ok()) {
-            Some(n) => {
+        match digits.and_then(|d| u16::from_str_radix(d, 16).ok()) {
+            Some(unit) => {
                 self.at += 4;
-                Ok(n)
+                Ok(unit)
             }
             None => Err((start..self.at, Flaw::new(Code::Syntax, "\\u needs four hexadecimal digits"))),
         }

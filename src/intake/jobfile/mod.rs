@@ -129,6 +129,12 @@ impl Format {
     pub fn guess(bytes: &[u8]) -> Self {
         let text = String::from_utf8_lossy(bytes);
         let text = text.trim_start_matches('\u{feff}').trim();
+        if let Some(rest) = text.strip_prefix('[')
+            && rest.trim_start().starts_with(['{', ']'])
+        {
+            // A list of jobs is no job file, but JSON is what the sentence should speak of.
+            return Format::Json;
+        }
         if !text.starts_with('{') {
             return Format::Toml;
         }

@@ -239,6 +239,25 @@ fn a_diagnostic_is_data() {
 }
 
 #[test]
+fn keys_are_paths() {
+    let text = format!(
+        "[batch]\nname = 5\n[defaults]\npriority = 900\n[[job]]\n{TEXT}tags = [\"a\", 5]\n[[job]]\n\
+         prompt = \"b\"\nextra.b = inf\n[job.matrix]\ntype = [\"o3-std-text-to-video\", \"o3\"]\n\
+         exclude = [{{ a = 1 }}]\n"
+    );
+    let diagnostics = read(text.as_bytes(), Format::Toml, "f", &context()).expect_err("wrong");
+    let keys: Vec<_> = diagnostics.iter().map(|d| format!("{} {}", d.line, d.key)).collect();
+    assert_snapshot!(keys.join("\n"), @r"
+    2 batch.name
+    4 defaults.priority
+    8 job[0].tags[1]
+    11 job[1].extra
+    13 job[1].matrix.type[1]
+    14 job[1].matrix.exclude[0].a
+    ");
+}
+
+#[test]
 fn toml_syntax_errors_show_together() {
     assert_snapshot!(said("type = std-text-to-video\nprompt = \"a\nduration 5\ntakes = 2\ntakes = 3\n[[job]\n", Format::Toml), @r#"
     f:1:8: error: string values must be quoted, expected literal string (text goes in quotes: "…"; over several lines in """…""")
@@ -382,13 +401,16 @@ fn json_syntax_errors_are_sentences() {
 fn json_lines_errors_carry_the_line_of_the_file() {
     let text = "\u{feff}{\"type\": \"std-text-to-video\", \"prompt\": \"one\"}\r\n\r\n  \
         {\"type\": \"std-text-to-video\", \"prompt\": \"two\", \"duration\": 2}\r\n{\"type\": \r\n[1]\r\n\
-        {\"batch\": {}, \"prompt\": \"a\"}\r\n";
+        {\"batch\": {}, \"prompt\": \"a\"}\r\n{}\r\n{\"type\": \"std-text-to-video\", \"prompt\": \"one\"}";
     assert_snapshot!(said(text, Format::JsonLines), @r#"
     f:3:62: error: `duration`: 2 is out of range: a video lasts 3 to 15 seconds
     f:4:9: error: the line ends where a value was expected
     f:5:1: error: must be a job, not a list (each line is one job: { … })
     f:6:1: error: `type`: every job needs a type (for example type = "std-text-to-video")
     f:6:2: error: unknown key `batch` (a batch goes in a .toml or .json file)
+    f:7:1: error: `type`: every job needs a type (for example type = "std-text-to-video")
+    f:7:1: error: `prompt`: every job needs a prompt
+    f:8:1: error: this is the same job as the one on line 1 (to render it twice on purpose, keep one of them and set `takes = 2`)
     "#);
 }
 
@@ -618,6 +640,7 @@ fn wrong_matrices_are_refused() {
     f:4:16: error: `duration`: 99 is out of range: a video lasts 3 to 15 seconds
     f:4:20: error: `duration`: this value is already in the axis (to render it more than once on purpose, set `takes`)
     ");
+    assert_snapshot!(matrix("cfg_scale = [1, 1.0]"), @"f:4:17: error: `cfg_scale`: this value is already in the axis (to render it more than once on purpose, set `takes`)");
     assert_snapshot!(matrix("duration = [3]\nexclude = [{ duration = 3 }]"), @"f:3:2: error: `exclude` leaves no cell of the matrix");
     assert_snapshot!(matrix("duration = [3]\nexclude = [{ duration = 4 }, { sound = true }, 5]"), @r"
     f:5:25: error: `duration`: this value is not in the axis, so nothing would be excluded
@@ -699,6 +722,8 @@ fn formats_are_told_by_name_or_text() {
     assert_eq!(Format::guess(b"\xef\xbb\xbf {\n \"type\": 1\n}"), Format::Json);
     assert_eq!(Format::guess(b"{\"type\": 1}\n"), Format::Json);
     assert_eq!(Format::guess(b"{\"type\": 1}\n{\"type\": 2}\n"), Format::JsonLines);
+    assert_eq!(Format::guess(b"[{}]"), Format::Json);
+    assert_eq!(Format::guess(b"[[job]]\n"), Format::Toml);
     assert_eq!(Format::guess(b""), Format::Toml);
 }
 
