@@ -78,6 +78,10 @@ impl Lane for DownloadLane {
             }
         }
         info!(job.id = job.id.0, "job {} is done", job.id);
+        if self.store.holds().await?.iter().any(|h| h.name == HoldName::Disk && h.probe_at.is_some()) {
+            info!(hold = "disk", "submits go on: videos can be stored again");
+            self.store.lift(vec![HoldName::Disk]).await?;
+        }
         Ok(())
     }
 }

@@ -29,6 +29,9 @@ use crate::{
     },
 };
 
+/// After a download could not be stored, this long after its next try is due the hold it set is no longer believed.
+const DOWNLOAD_TELLS: Duration = Duration::from_secs(60);
+
 /// Submits jobs.
 pub struct SubmitLane {
     /// The database.
@@ -182,27 +185,33 @@ impl SubmitLane {
         self.store.settle_submit(outcome).await
     }
 
-    /// Sets and lifts the `disk` hold by the free space under the output root.
+    /// Sets and lifts the `disk` hold by the free space under the output root, before anything is paid for.
     async fn watch_disk(&self) -> Result<()> {
         let root = self.settings.output_root.clone();
-        let free = tokio::task::spawn_blocking(move || disk::space::free_bytes(&root)).await?;
+        let free = tokio::task::spawn_blocking(move || {
+            disk::space::check_writable(&root)?;
+            disk::free_bytes(&root)
+        })
+        .await?;
         let why = match free {
             Ok(free) if free >= self.settings.min_free_bytes => None,
             Ok(free) => Some(format!("{free} bytes are free, output.min_free is {}", self.settings.min_free_bytes)),
             Err(error) => Some(error.to_string()),
         };
-        let held = self.store.holds().await?.iter().any(|h| h.name == HoldName::Disk);
-        match why {
-            Some(why) if !held => {
+        let now = self.clock.now();
+        let held = self.store.holds().await?.into_iter().find(|h| h.name == HoldName::Disk);
+        match (why, held) {
+            (Some(why), None) => {
                 warn!(hold = "disk", "submits stop: {why}");
-                let since = self.clock.now();
-                self.store.hold(Hold { name: HoldName::Disk, since, why, until: None, probe_at: None }).await?;
+                self.store.hold(Hold { name: HoldName::Disk, since: now, why, until: None, probe_at: None }).await?;
             }
-            None if held => {
-                info!(hold = "disk", "submits go on: there is room again");
+            // A download that could not be stored set it: the next download tells, unless none comes.
+            (None, Some(Hold { probe_at: Some(at), .. })) if now < at + DOWNLOAD_TELLS => {}
+            (None, Some(_)) => {
+                info!(hold = "disk", "submits go on: videos can be stored again");
                 self.store.lift(vec![HoldName::Disk]).await?;
             }
-            Some(_) | None => {}
+            (Some(_), Some(_)) | (None, None) => {}
         }
         Ok(())
     }
