@@ -1,4 +1,4 @@
-//! Every row of the two tables of docs/provider.md, in several JSON shapes each.
+//! Every row of the two tables of provider.md, in several JSON shapes each.
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -235,6 +235,7 @@ fn a_429_is_about_the_rate_or_about_slots() {
             r#"{"code":"RATE_LIMITED","message":"请求过于频繁,请稍后再试"}"#,
             r#"{"message":"too many requests"}"#,
             r#"{"message":"no","request":{"prompt":"two parallel lines"}}"#,
+            r#"{"message":"no: Two parallel\nlines","prompt":"Two parallel\nlines"}"#,
         ],
     );
     row(

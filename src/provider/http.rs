@@ -48,8 +48,8 @@ const STATUS_IDLE: Duration = Duration::from_secs(30);
 /// The task that the key check asks for: no id of the provider looks like this.
 const NO_SUCH_TASK: &str = "klingd-key-check";
 
-/// What the two calls need to know.
-#[derive(Clone, Debug)]
+/// What the two calls need to know. Not `Debug`: a proxy's URL may hold a password.
+#[derive(Clone)]
 pub struct Settings {
     /// Where jobs are submitted.
     pub base_url: Url,
@@ -298,7 +298,8 @@ async fn read(response: &mut Response, limit: usize) -> (Vec<u8>, Option<String>
 fn endpoint(base_url: &str, path: &str) -> Option<Url> {
     let base = base_url.trim_end_matches('/');
     let url = Url::parse(&format!("{base}/{path}")).ok()?;
-    let plain = url.query().is_none() && url.fragment().is_none();
+    // reqwest would make an `Authorization` of its own from a user name.
+    let plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
     (matches!(url.scheme(), "http" | "https") && url.has_host() && plain).then_some(url)
 }
 

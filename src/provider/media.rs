@@ -29,8 +29,8 @@ const MAX_IDLE: usize = 8;
 /// Idle connections are dropped before servers do it under our feet.
 const MAX_IDLE_TIME: Duration = Duration::from_secs(30);
 
-/// What the client needs to know.
-#[derive(Clone, Debug)]
+/// What the client needs to know. Not `Debug`: a proxy's URL may hold a password.
+#[derive(Clone)]
 pub struct MediaSettings {
     /// Longest time until a connection stands.
     pub connect_timeout: Duration,
