@@ -313,6 +313,13 @@ fn whatever_else_is_unknown() {
     {
         row(status, Outcome::Unknown, &bodies);
     }
+    // A code that contradicts the HTTP status: a gateway's 502 may have passed the request on, whatever it quotes.
+    for status in [400, 409, 500, 502] {
+        for code in [402, 404, 413, 429, 503] {
+            let body = json!({"code": code, "message": "no"}).to_string();
+            assert_eq!(outcome(&answer(status, &body)), Outcome::Unknown, "{status} {body}");
+        }
+    }
     for status in [0, 100, 199, 600, 999] {
         assert_eq!(outcome(&answer(status, "")), Outcome::Unknown, "{status}");
     }
@@ -474,6 +481,7 @@ fn results_in_every_shape_byte_for_byte() {
         json!({"state": "success", "response": null, "resultJson": texts(&json!({"resultUrls": [a]}))}),
         json!([{"status": "SUCCESS", "response": [a]}]),
         json!({"status": "SUCCESS", "request": {"image": b}, "video_url": a}),
+        json!({"status": "SUCCESS", "video_url": b, "response": [a]}),
     ] {
         let expected = PollAnswer::Succeeded { urls: vec![a.to_owned()], charged: None };
         assert_eq!(poll_task(data.clone()), expected, "{data}");

@@ -64,6 +64,20 @@ async fn a_submit_is_one_plain_post_and_its_answer_is_evidence() {
 }
 
 #[tokio::test]
+async fn a_body_is_given_out_once() {
+    use http_body_util::BodyExt;
+    let only = OnlyOnce::default();
+    let body = only.body(REQUEST.to_vec());
+    assert!(only.take_back());
+    assert!(body.collect().await.is_err(), "taken back before a slow connection asks for it");
+
+    let only = OnlyOnce::default();
+    assert_eq!(only.body(REQUEST.to_vec()).collect().await.unwrap().to_bytes(), REQUEST);
+    assert!(!only.take_back());
+    assert!(only.body(REQUEST.to_vec()).collect().await.is_err());
+}
+
+#[tokio::test]
 async fn what_never_left_is_told_from_what_may_have_left() {
     let refused = api(&format!("http://{}", dead_port().await)).generate(REQUEST.to_vec()).await;
     assert_eq!(phase(&refused), Some(Phase::Connect));
