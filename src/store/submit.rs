@@ -366,13 +366,14 @@ pub(super) async fn affordable(c: &mut SqliteConnection, policy: &ClaimPolicy, d
 }
 
 /// What is spent, held back or in doubt; a reservation is made by the intent's row itself.
-struct Spent {
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Spent {
     day: Credits,
     total: Credits,
 }
 
 impl Spent {
-    async fn read(c: &mut SqliteConnection, budget: &Budget, day: Timestamp) -> Result<Self> {
+    pub(super) async fn read(c: &mut SqliteConnection, budget: &Budget, day: Timestamp) -> Result<Self> {
         let mut sum = async |since: i64, cap: Credits| -> Result<Credits> {
             if cap == Credits::ZERO {
                 return Ok(Credits::ZERO);
@@ -400,7 +401,8 @@ impl Spent {
         ok
     }
 
-    fn allows(&self, estimate: Credits, max: Option<Credits>, budget: &Budget) -> bool {
+    /// Whether every cap leaves room for `estimate`.
+    pub fn allows(&self, estimate: Credits, max: Option<Credits>, budget: &Budget) -> bool {
         let fits = |amount: Credits, cap: Credits| cap == Credits::ZERO || amount <= cap;
         fits(estimate, budget.per_job)
             && max.is_none_or(|max| estimate <= max)
