@@ -111,15 +111,13 @@ impl Api {
         let base_url = settings.base_url.as_str();
         let generate_url =
             endpoint(base_url, "api/generate").ok_or_else(|| SetupError::BaseUrl(base_url.to_owned()))?;
-        let submit = client(settings.connect_timeout, settings.proxy.as_ref())?
-            .timeout(settings.submit_timeout)
-            .pool_max_idle_per_host(0);
-        let status = client(settings.connect_timeout, settings.proxy.as_ref())?
-            .timeout(settings.status_timeout)
-            .pool_idle_timeout(STATUS_IDLE);
+        let plain_http = settings.base_url.scheme() == "http";
+        let client = || client(settings.connect_timeout, settings.proxy.as_ref());
+        let submit = || Ok(client()?.timeout(settings.submit_timeout).pool_max_idle_per_host(0));
+        let status = || Ok(client()?.timeout(settings.status_timeout).pool_idle_timeout(STATUS_IDLE));
         Ok(Self {
-            submit: build(submit)?,
-            status: build(status)?,
+            submit: build(plain_http, submit)?,
+            status: build(plain_http, status)?,
             generate_url,
             base_url: base_url.to_owned(),
             authorization,
@@ -248,13 +246,24 @@ pub(super) fn client(connect_timeout: Duration, proxy: Option<&Url>) -> Result<C
     }
 }
 
-/// Builds it; the usual obstacle has its own sentence.
-pub(super) fn build(builder: ClientBuilder) -> Result<Client, SetupError> {
-    builder.build().map_err(|error| {
-        let said = chain(&error.without_url());
+/// Builds it. Where plain HTTP may be all that is spoken (a sandbox on this machine, perhaps without
+/// ca-certificates), nobody to trust is no obstacle: HTTPS then fails when it is tried.
+pub(super) fn build(
+    plain_http: bool,
+    make: impl Fn() -> Result<ClientBuilder, SetupError>,
+) -> Result<Client, SetupError> {
+    match make()?.build() {
+        Ok(client) => Ok(client),
         // rustls has no kind for this.
-        if said.contains("No CA certificates") { SetupError::NoAuthorities } else { SetupError::Client(said) }
-    })
+        Err(error) if !chain(&error).contains("No CA certificates") => {
+            Err(SetupError::Client(chain(&error.without_url())))
+        }
+        Err(_) if !plain_http => Err(SetupError::NoAuthorities),
+        Err(_) => {
+            let trusting_nobody = make()?.tls_certs_only([]).build();
+            trusting_nobody.map_err(|error| SetupError::Client(chain(&error.without_url())))
+        }
+    }
 }
 
 /// A request body that is given out at most once: to the connection, which sends it, or back to us.

@@ -88,14 +88,16 @@ pub struct Download {
 impl Media {
     /// Makes the client; opens no connection.
     pub fn new(settings: &MediaSettings) -> Result<Self, SetupError> {
-        let builder = http::client(settings.connect_timeout, settings.proxy.as_ref())?
-            // From the request to the head, and then between chunks.
-            .read_timeout(settings.idle_timeout)
-            .pool_max_idle_per_host(MAX_IDLE)
-            .pool_idle_timeout(MAX_IDLE_TIME);
         // Through a proxy, its own name is the only one that is resolved here, and it may well be private.
         let checked = !settings.allow_private && settings.proxy.is_none();
-        let client = http::build(if checked { builder.dns_resolver(PublicOnly) } else { builder })?;
+        let client = http::build(settings.allow_private, || {
+            let builder = http::client(settings.connect_timeout, settings.proxy.as_ref())?
+                // From the request to the head, and then between chunks.
+                .read_timeout(settings.idle_timeout)
+                .pool_max_idle_per_host(MAX_IDLE)
+                .pool_idle_timeout(MAX_IDLE_TIME);
+            Ok(if checked { builder.dns_resolver(PublicOnly) } else { builder })
+        })?;
         Ok(Self { client, max_bytes: settings.max_bytes, allow_private: settings.allow_private })
     }
 

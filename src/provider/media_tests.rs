@@ -323,8 +323,8 @@ async fn a_redirect_to_a_private_address_is_refused() {
 #[tokio::test]
 async fn a_name_that_resolves_to_a_private_address_is_a_dead_link() {
     // Past the check of the name, as a public name with a private address would be.
-    let client =
-        http::build(http::client(Duration::from_secs(60), None).unwrap().dns_resolver(PublicOnly)).unwrap();
+    let make = || Ok(http::client(Duration::from_secs(60), None)?.dns_resolver(PublicOnly));
+    let client = http::build(false, make).unwrap();
     let server = RawServer::start([Reply::http(200, "", "secret")]).await;
     let url = server.url("/").replace("127.0.0.1", "localhost");
     let error = broken(client.get(url).send().await.unwrap_err());
