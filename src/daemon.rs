@@ -30,7 +30,7 @@ use crate::{
         download::{DownloadLane, OutputSettings},
         errand::ErrandLane,
         evidence::Spool,
-        poll::PollLane,
+        poll::{PollLane, PollSettings},
         recover::{Recovered, recover},
         submit::{SubmitLane, SubmitSettings},
     },
@@ -138,26 +138,16 @@ async fn build(
     let api = Arc::new(Api::new(&api_settings(config, key)).map_err(|e| setup(e.into()))?);
     let media = Arc::new(Media::new(&media_settings(config)).map_err(|e| setup(e.into()))?);
     let template = Template::parse(&config.output.template).map_err(|e| setup(e.into()))?;
-    let output = OutputSettings {
-        root: config.videos_root().to_owned(),
-        template,
-        sidecar: config.output.sidecar,
-    };
+    let output =
+        OutputSettings { root: config.videos_root().to_owned(), template, sidecar: config.output.sidecar };
     Ok(Lanes {
         submit: Arc::new(submit_lane(config, key, store, Arc::clone(&api), clock)),
-        poll: Arc::new(PollLane::new(
-            store.clone(),
-            Arc::clone(&api),
-            clock,
-            poll_policy(config),
-            config.poll.max_per_second,
-            key.fingerprint(),
-        )),
+        poll: Arc::new(PollLane::new(store.clone(), Arc::clone(&api), clock, poll_settings(config, key))),
         download: Arc::new(DownloadLane {
             store: store.clone(),
             media,
             clock,
-            policy: DownloadPolicy { retry_base: config.download.retry_base, give_up: config.download.give_up },
+            policy: download_policy(config),
             output,
             workers: config.download.workers,
             max_bytes: config.download.max_bytes,
@@ -207,13 +197,22 @@ fn media_settings(config: &Config) -> MediaSettings {
     }
 }
 
-fn poll_policy(config: &Config) -> PollPolicy {
-    PollPolicy {
-        first: config.poll.first,
-        every: config.poll.every,
-        slowest: config.poll.slowest,
-        confirm_failed: config.poll.confirm_failed,
+fn poll_settings(config: &Config, key: &ApiKey) -> PollSettings {
+    PollSettings {
+        policy: PollPolicy {
+            first: config.poll.first,
+            every: config.poll.every,
+            slowest: config.poll.slowest,
+            confirm_failed: config.poll.confirm_failed,
+        },
+        downloads: download_policy(config),
+        max_per_second: config.poll.max_per_second,
+        key_fingerprint: key.fingerprint(),
     }
+}
+
+fn download_policy(config: &Config) -> DownloadPolicy {
+    DownloadPolicy { retry_base: config.download.retry_base, give_up: config.download.give_up }
 }
 
 /// The gate's and the budget's part of the configuration.
@@ -369,7 +368,9 @@ impl Tasks {
     }
 }
 
-fn unexpected(ended: std::result::Result<(&'static str, Result<()>), tokio::task::JoinError>) -> anyhow::Error {
+fn unexpected(
+    ended: std::result::Result<(&'static str, Result<()>), tokio::task::JoinError>,
+) -> anyhow::Error {
     match ended {
         Ok((name, Ok(()))) => anyhow!("the {name} task ended without being asked to"),
         Ok((_, Err(error))) => error,

@@ -20,6 +20,7 @@ mod sandbox;
 mod set;
 mod show;
 mod status;
+mod view;
 mod wait;
 
 use std::path::PathBuf;

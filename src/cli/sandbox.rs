@@ -43,7 +43,17 @@ pub struct SandboxArgs {
 }
 
 fn after_help() -> String {
-    format!("Faults:\n{}", vocabulary())
+    use std::fmt::Write as _;
+    let mut text = String::from(
+        "Faults (beside these, generate, status and video take any HTTP status: 503, 503-html, 429=30 …):\n",
+    );
+    for word in vocabulary() {
+        let argument = word.argument.map(|a| format!("={a}")).unwrap_or_default();
+        let rule = format!("{}:{}{argument}", word.point, word.name);
+        // Writing to a String cannot fail.
+        writeln!(text, "  {rule:<34} {}", word.meaning).ok();
+    }
+    text
 }
 
 fn rate(text: &str) -> std::result::Result<(f64, u32), String> {

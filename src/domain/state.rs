@@ -246,7 +246,8 @@ impl State {
         }
     }
 
-    /// Which worker moves it next; `None` at rest, in doubt, or while its POST is on the wire.
+    /// Which worker moves it next; `None` once it has ended, in doubt, or while its POST is on the wire. A paid task
+    /// that waits for a person is still polled: the provider may mend it first.
     pub const fn lane(&self) -> Option<Lane> {
         match self {
             State::Queued => Some(Lane::Submit),
@@ -289,9 +290,17 @@ impl State {
         self.has_ended() || self.needs_person().is_some()
     }
 
-    /// Whether it holds one of the provider's parallel slots (or may).
+    /// Whether it holds one of the provider's parallel slots (or may). A task that is finished there, that belongs to
+    /// another account or that nobody knows any more holds none: otherwise a few stuck jobs would stop the queue.
     pub const fn in_flight(&self) -> bool {
-        matches!(self, State::Submitting { .. } | State::Generating { .. })
+        matches!(
+            self,
+            State::Submitting { .. }
+                | State::Generating {
+                    watch: Watch::Running | Watch::Failing { .. } | Watch::NotFound { held: false, .. },
+                    ..
+                }
+        )
     }
 
     /// The state after `event`: the whole table of a job's life.
@@ -385,9 +394,11 @@ impl State {
             State::Queued | State::Submitting { .. } | State::InDoubt { .. } | State::Failed { .. } => {
                 State::follow(task)
             }
-            // `resolve --task-id` on a task that status does not know replaces the id.
+            // `resolve --task-id` on a task that is stuck replaces the id.
             State::Generating {
-                watch: Watch::NotFound { held: true, .. } | Watch::OtherKey { .. }, ..
+                watch:
+                    Watch::NotFound { held: true, .. } | Watch::NoUrl { held: true, .. } | Watch::OtherKey { .. },
+                ..
             } => State::follow(task),
             State::Generating { .. } | State::Downloading { .. } | State::Done { .. } => self,
             State::Cancelled { task: earlier } => State::Cancelled { task: earlier.or(Some(task)) },
@@ -449,6 +460,22 @@ impl State {
                     charged: Charged::Unknown,
                 };
                 Ok(State::Failed { failure, task: None })
+            }
+            // Nobody can know yet what becomes of a POST that is on the wire: its outcome would find its ledger closed.
+            (
+                state @ State::Submitting { attempt, .. },
+                Event::ResolvedNotCharged { attempt: n } | Event::WrittenOff { attempt: n },
+            ) if attempt == *n => state.illegal(event),
+            // A lost video that is written off needs nobody any more; its task can still be asked for free.
+            (State::Failed { failure, task }, Event::WrittenOff { attempt: n })
+                if failure.code == Failure::LOST =>
+            {
+                let failure = Failure {
+                    code: Failure::WRITTEN_OFF.to_owned(),
+                    message: format!("attempt {n} was written off; before: {}", failure.message),
+                    charged: failure.charged,
+                };
+                Ok(State::Failed { failure, task })
             }
             // An older attempt, still in doubt after `--resubmit`, is settled without moving the job.
             (state, Event::ResolvedNotCharged { .. } | Event::WrittenOff { .. }) => Ok(state),

@@ -55,20 +55,18 @@ impl Flags {
         let mut errors = Errors::default();
         let spec = Spec {
             draft: self.draft,
-            name: errors.keep("name", self.name.as_deref().map(rules::label).transpose()),
-            output: errors
-                .keep("output", self.output.as_deref().map(|t| rules::template(t, context)).transpose()),
-            tags: errors.keep("tag", rules::tags(self.tags).map(Some)).unwrap_or_default(),
-            priority: errors.keep("priority", self.priority.map(rules::priority).transpose()).unwrap_or(0),
-            takes: errors.keep("takes", self.takes.map(rules::takes).transpose()).unwrap_or(1),
-            not_before: errors
-                .keep("not_before", self.not_before.as_deref().map(rules::not_before).transpose()),
-            key: errors.keep("key", self.key.as_deref().map(rules::label).transpose()),
+            name: errors.keep("name", self.name, |text| rules::label(&text)),
+            output: errors.keep("output", self.output, |text| rules::template(&text, context)),
+            tags: errors.keep("tag", Some(self.tags), rules::tags).unwrap_or_default(),
+            priority: errors.keep("priority", self.priority, rules::priority).unwrap_or(0),
+            takes: errors.keep("takes", self.takes, rules::takes).unwrap_or(1),
+            not_before: errors.keep("not_before", self.not_before, |text| rules::not_before(&text)),
+            key: errors.keep("key", self.key, |text| rules::label(&text)),
             max_credits: None,
             again: self.again,
             cell: None,
         };
-        let max_credits = errors.keep("max_credits", self.max_credits.map(rules::max_credits).transpose());
+        let max_credits = errors.keep("max_credits", self.max_credits, rules::max_credits);
         let jobs = spec.expand(context, "flags").unwrap_or_else(|refusals| {
             refusals.into_iter().for_each(|(key, flaw)| errors.add(key, flaw));
             Vec::new()
@@ -86,11 +84,13 @@ impl Flags {
 struct Errors(Vec<FlagError>);
 
 impl Errors {
-    fn keep<T>(&mut self, key: &str, result: Result<Option<T>, Flaw>) -> Option<T> {
-        result.unwrap_or_else(|flaw| {
-            self.add(key, flaw);
-            None
-        })
+    fn keep<V, T>(
+        &mut self,
+        key: &str,
+        value: Option<V>,
+        rule: impl FnOnce(V) -> Result<T, Flaw>,
+    ) -> Option<T> {
+        rule(value?).map_err(|flaw| self.add(key, flaw)).ok()
     }
 
     fn add(&mut self, key: &str, flaw: Flaw) {
@@ -140,7 +140,7 @@ mod tests {
         insta::assert_snapshot!(said(flags), @r#"
         --name: it is empty (leave it out)
         --output: {nmae} is not a field of templates
-        --tag: 61 characters; at most 60
+        --tag: a tag has 61 characters; at most 60
         --priority: 101 is out of range: -100 to 100, higher first
         --takes: 0 is out of range: 1 to 20 renders of one request
         --not-before: 2026-12-24 18:00 has no offset, so it is another moment in every time zone (write 2026-12-24T18:00:00+01:00 with your own offset, or 2026-12-24T18:00:00Z for UTC)

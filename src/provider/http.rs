@@ -48,8 +48,8 @@ const STATUS_IDLE: Duration = Duration::from_secs(30);
 /// The task that the key check asks for: no id of the provider looks like this.
 const NO_SUCH_TASK: &str = "klingd-key-check";
 
-/// What the two calls need to know.
-#[derive(Clone, Debug)]
+/// What the two calls need to know. Not `Debug`: a proxy's URL may hold a password.
+#[derive(Clone)]
 pub struct Settings {
     /// Where jobs are submitted.
     pub base_url: Url,
@@ -151,7 +151,7 @@ impl Api {
     }
 
     async fn exchange(&self, body: Vec<u8>) -> Evidence {
-        let taken = Arc::new(AtomicBool::new(false));
+        let only = OnlyOnce::default();
         let request = self
             .submit
             .post(self.generate_url.clone())
@@ -159,17 +159,12 @@ impl Api {
             .header(CONTENT_TYPE, "application/json")
             .header(ACCEPT, "application/json")
             .header(CONTENT_LENGTH, body.len())
-            .body(once(body, Arc::clone(&taken)));
+            .body(only.body(body));
         let error = match request.send().await {
             Ok(response) => return self.evidence(response).await,
             Err(error) => error,
         };
-        // Who takes the body decides. Taken back here, not one byte of it was or will be sent, whatever kind of error
-        // this is: the proof holds for DNS, refused and timed-out connects, TLS and proxy handshakes (reqwest's
-        // `is_connect` covers these: hyper-util makes that error around the whole connector, before the request is
-        // handed to a connection) and also for what reqwest does not call a connect error, as a server that hangs up
-        // between the handshake and the request. Taken by the connection, it counts as sent.
-        let phase = if taken.swap(true, Ordering::AcqRel) { Phase::Sent } else { Phase::Connect };
+        let phase = if only.take_back() { Phase::Connect } else { Phase::Sent };
         let message = self.blot(&chain(&error.without_url()));
         Evidence { transport: Some(TransportFailure { phase, message }), ..Evidence::default() }
     }
@@ -211,9 +206,8 @@ impl Api {
         let kept = headers.iter().filter(|(name, _)| !SECRET_HEADERS.contains(&name.as_str()));
         // hyper takes at most a hundred headers, so their number needs no bound of its own.
         kept.map(|(name, value)| {
-            let value = String::from_utf8_lossy(value.as_bytes());
-            let value = value.chars().take(MAX_HEADER_CHARS).collect::<String>();
-            (name.as_str().to_owned(), self.blot(&value))
+            let value = self.blot(&String::from_utf8_lossy(value.as_bytes()));
+            (name.as_str().to_owned(), value.chars().take(MAX_HEADER_CHARS).collect())
         })
         .collect()
     }
@@ -263,12 +257,30 @@ pub(super) fn build(builder: ClientBuilder) -> Result<Client, SetupError> {
     })
 }
 
-/// The body as a stream of one piece that is given out at most once: to the connection, which sends it, or, by the
-/// swap of the same flag, back to us.
-fn once(body: Vec<u8>, taken: Arc<AtomicBool>) -> reqwest::Body {
-    reqwest::Body::wrap_stream(stream::once(async move {
-        if taken.swap(true, Ordering::AcqRel) { Err(Withdrawn) } else { Ok(Bytes::from(body)) }
-    }))
+/// A request body that is given out at most once: to the connection, which sends it, or back to us.
+///
+/// Taken back, not one byte of it was or will be sent, whatever the error was. That proves more than reqwest's
+/// `is_connect`, which covers DNS, connect, connect timeout, TLS and proxy handshakes (hyper-util makes that error
+/// around the whole connector, before a connection gets the request), but neither a submit timeout during these nor a
+/// server that hangs up between handshake and request. Taken by the connection, it counts as sent.
+#[derive(Default)]
+struct OnlyOnce {
+    taken: Arc<AtomicBool>,
+}
+
+impl OnlyOnce {
+    /// `body` as a stream of one piece. A stream, since reqwest and hyper can't copy it to send it again.
+    fn body(&self, body: Vec<u8>) -> reqwest::Body {
+        let taken = Arc::clone(&self.taken);
+        reqwest::Body::wrap_stream(stream::once(async move {
+            if taken.swap(true, Ordering::AcqRel) { Err(Withdrawn) } else { Ok(Bytes::from(body)) }
+        }))
+    }
+
+    /// Whether nobody took it; nobody will any more.
+    fn take_back(&self) -> bool {
+        !self.taken.swap(true, Ordering::AcqRel)
+    }
 }
 
 /// Nobody waits for the request any more.
@@ -298,7 +310,8 @@ async fn read(response: &mut Response, limit: usize) -> (Vec<u8>, Option<String>
 fn endpoint(base_url: &str, path: &str) -> Option<Url> {
     let base = base_url.trim_end_matches('/');
     let url = Url::parse(&format!("{base}/{path}")).ok()?;
-    let plain = url.query().is_none() && url.fragment().is_none();
+    // reqwest would make an `Authorization` of its own from a user name.
+    let plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
     (matches!(url.scheme(), "http" | "https") && url.has_host() && plain).then_some(url)
 }
 

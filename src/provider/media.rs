@@ -29,8 +29,8 @@ const MAX_IDLE: usize = 8;
 /// Idle connections are dropped before servers do it under our feet.
 const MAX_IDLE_TIME: Duration = Duration::from_secs(30);
 
-/// What the client needs to know.
-#[derive(Clone, Debug)]
+/// What the client needs to know. Not `Debug`: a proxy's URL may hold a password.
+#[derive(Clone)]
 pub struct MediaSettings {
     /// Longest time until a connection stands.
     pub connect_timeout: Duration,
@@ -137,9 +137,13 @@ impl Media {
         match response.status() {
             StatusCode::PARTIAL_CONTENT => {
                 // A server that ignores `If-Range` shows by its `ETag` that this is the rest of another file.
-                let same_file = etag(&response).is_none_or(|etag| etag == resume.etag);
+                let same_file =
+                    response.headers().get(ETAG).is_none_or(|etag| etag.as_bytes() == resume.etag.as_bytes());
                 match content_range(&response).filter(|range| range.start == resume.offset && same_file) {
-                    Some(range) => self.download(response, resume.offset, range.total).map(Some),
+                    Some(range) => {
+                        let rest = self.download(response, resume.offset, range.total)?;
+                        Ok(Some(Download { etag: Some(resume.etag.clone()), ..rest }))
+                    }
                     None => Ok(None),
                 }
             }

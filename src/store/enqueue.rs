@@ -100,9 +100,9 @@ async fn insert(c: &mut SqliteConnection, job: &NewJob, batch_id: i64, now: Time
     let state = State::Queued;
     let first = Version(1);
     let done = sqlx::query(
-        "INSERT INTO jobs (version, state, data, lane, needs_person, due_at, priority, name, output, batch_id, tags, take,
+        "INSERT INTO jobs (version, state, data, lane, needs_person, in_flight, due_at, priority, name, output, batch_id, tags, take,
             key, not_before, type, request, estimate, max_credits, created_at, source)
-         VALUES (?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         VALUES (?, ?, ?, ?, 0, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(first.0)
     .bind(state.label().as_str())

@@ -345,7 +345,7 @@ pub(super) async fn owner(
 async fn in_flight(c: &mut SqliteConnection) -> Result<(u32, u32)> {
     let r = sqlx::query(
         "SELECT count(*) FILTER (WHERE state = 'submitting') AS wire, count(*) AS flight
-         FROM jobs WHERE state IN ('submitting', 'generating')",
+         FROM jobs WHERE in_flight = 1",
     )
     .fetch_one(c)
     .await?;
@@ -353,9 +353,15 @@ async fn in_flight(c: &mut SqliteConnection) -> Result<(u32, u32)> {
 }
 
 /// Whether the caps allow any of the queued jobs.
-pub(super) async fn affordable(c: &mut SqliteConnection, policy: &ClaimPolicy, day: Timestamp) -> Result<bool> {
+pub(super) async fn affordable(
+    c: &mut SqliteConnection,
+    policy: &ClaimPolicy,
+    day: Timestamp,
+) -> Result<bool> {
     let spent = Spent::read(c, &policy.budget, day).await?;
-    let rows = sqlx::query("SELECT DISTINCT estimate, max_credits FROM jobs WHERE lane = 'submit'").fetch_all(c).await?;
+    let rows = sqlx::query("SELECT DISTINCT estimate, max_credits FROM jobs WHERE lane = 'submit'")
+        .fetch_all(c)
+        .await?;
     for r in &rows {
         let estimate = row::money(r, "estimate")?.unwrap_or_default();
         if spent.allows(estimate, row::money(r, "max_credits")?, &policy.budget) {
@@ -366,13 +372,14 @@ pub(super) async fn affordable(c: &mut SqliteConnection, policy: &ClaimPolicy, d
 }
 
 /// What is spent, held back or in doubt; a reservation is made by the intent's row itself.
-struct Spent {
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Spent {
     day: Credits,
     total: Credits,
 }
 
 impl Spent {
-    async fn read(c: &mut SqliteConnection, budget: &Budget, day: Timestamp) -> Result<Self> {
+    pub(super) async fn read(c: &mut SqliteConnection, budget: &Budget, day: Timestamp) -> Result<Self> {
         let mut sum = async |since: i64, cap: Credits| -> Result<Credits> {
             if cap == Credits::ZERO {
                 return Ok(Credits::ZERO);
@@ -400,7 +407,8 @@ impl Spent {
         ok
     }
 
-    fn allows(&self, estimate: Credits, max: Option<Credits>, budget: &Budget) -> bool {
+    /// Whether every cap leaves room for `estimate`.
+    pub fn allows(&self, estimate: Credits, max: Option<Credits>, budget: &Budget) -> bool {
         let fits = |amount: Credits, cap: Credits| cap == Credits::ZERO || amount <= cap;
         fits(estimate, budget.per_job)
             && max.is_none_or(|max| estimate <= max)
