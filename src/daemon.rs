@@ -138,11 +138,8 @@ async fn build(
     let api = Arc::new(Api::new(&api_settings(config, key)).map_err(|e| setup(e.into()))?);
     let media = Arc::new(Media::new(&media_settings(config)).map_err(|e| setup(e.into()))?);
     let template = Template::parse(&config.output.template).map_err(|e| setup(e.into()))?;
-    let output = OutputSettings {
-        root: config.videos_root().to_owned(),
-        template,
-        sidecar: config.output.sidecar,
-    };
+    let output =
+        OutputSettings { root: config.videos_root().to_owned(), template, sidecar: config.output.sidecar };
     Ok(Lanes {
         submit: Arc::new(submit_lane(config, key, store, Arc::clone(&api), clock)),
         poll: Arc::new(PollLane::new(store.clone(), Arc::clone(&api), clock, poll_settings(config, key))),
@@ -371,7 +368,9 @@ impl Tasks {
     }
 }
 
-fn unexpected(ended: std::result::Result<(&'static str, Result<()>), tokio::task::JoinError>) -> anyhow::Error {
+fn unexpected(
+    ended: std::result::Result<(&'static str, Result<()>), tokio::task::JoinError>,
+) -> anyhow::Error {
     match ended {
         Ok((name, Ok(()))) => anyhow!("the {name} task ended without being asked to"),
         Ok((_, Err(error))) => error,

@@ -88,7 +88,6 @@ impl Context {
     }
 
     /// Prints a result.
-    #[expect(clippy::print_stdout, reason = "what commands print goes through here")]
     pub fn print(&self, text: &str) {
         use std::io::Write as _;
         let mut out = std::io::stdout().lock();

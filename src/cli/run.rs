@@ -91,7 +91,9 @@ pub(super) async fn signals(stop: &CancellationToken) -> Result<()> {
         if stop.is_cancelled() {
             break;
         }
-        tracing::info!("klingd stops: requests on the wire are finished first; a second signal stops at once");
+        tracing::info!(
+            "klingd stops: requests on the wire are finished first; a second signal stops at once"
+        );
         stop.cancel();
     }
     Ok(())

@@ -19,7 +19,13 @@ pub enum Rest {
 
 impl Store {
     /// Whether the queue is at rest; `failed` jobs count from `since` on.
-    pub async fn rest(&self, policy: &ClaimPolicy, since: Timestamp, now: Timestamp, day: Timestamp) -> Result<Rest> {
+    pub async fn rest(
+        &self,
+        policy: &ClaimPolicy,
+        since: Timestamp,
+        now: Timestamp,
+        day: Timestamp,
+    ) -> Result<Rest> {
         let mut c = self.readers.acquire().await?;
         let open = sqlx::query(
             "SELECT count(*) FILTER (WHERE state = 'submitting' OR (lane IN ('poll', 'download') AND needs_person = 0)) AS moving,

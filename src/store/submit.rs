@@ -353,9 +353,15 @@ async fn in_flight(c: &mut SqliteConnection) -> Result<(u32, u32)> {
 }
 
 /// Whether the caps allow any of the queued jobs.
-pub(super) async fn affordable(c: &mut SqliteConnection, policy: &ClaimPolicy, day: Timestamp) -> Result<bool> {
+pub(super) async fn affordable(
+    c: &mut SqliteConnection,
+    policy: &ClaimPolicy,
+    day: Timestamp,
+) -> Result<bool> {
     let spent = Spent::read(c, &policy.budget, day).await?;
-    let rows = sqlx::query("SELECT DISTINCT estimate, max_credits FROM jobs WHERE lane = 'submit'").fetch_all(c).await?;
+    let rows = sqlx::query("SELECT DISTINCT estimate, max_credits FROM jobs WHERE lane = 'submit'")
+        .fetch_all(c)
+        .await?;
     for r in &rows {
         let estimate = row::money(r, "estimate")?.unwrap_or_default();
         if spent.allows(estimate, row::money(r, "max_credits")?, &policy.budget) {

@@ -7,12 +7,12 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+pub use super::publish::OutputSettings;
 use super::{
     Lane, Look,
     fetch::{Ended, Fetch, Trouble, on_disk},
     publish::Publish,
 };
-pub use super::publish::OutputSettings;
 use crate::{
     clock::Clock,
     disk,
@@ -93,8 +93,13 @@ impl DownloadLane {
         let (root, dir) = (self.output.root.clone(), relative.parent().map(std::path::Path::to_owned));
         on_disk(move || disk::create_dirs_durably(&root, &dir.unwrap_or_default())).await?;
         let part = self.output.part(&relative, job, output.index);
-        let publish =
-            Publish { store: &self.store, clock: self.clock, settings: &self.output, job, index: output.index };
+        let publish = Publish {
+            store: &self.store,
+            clock: self.clock,
+            settings: &self.output,
+            job,
+            index: output.index,
+        };
         if let Some(file) = &output.file {
             if publish.take_up(&relative, part.clone(), file).await? {
                 return Ok(());

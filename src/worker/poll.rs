@@ -142,7 +142,9 @@ impl Lane for PollLane {
     }
 
     async fn step(&self, job: Job) -> Result<()> {
-        let (Some(task), Some(made)) = (job.state.task().cloned(), job.made_with.clone()) else { return Ok(()) };
+        let (Some(task), Some(made)) = (job.state.task().cloned(), job.made_with.clone()) else {
+            return Ok(());
+        };
         let (answer, _) = self.api.status(&made.base_url, &task).await;
         reach(Point::PollAnswered);
         self.log_new_word(&answer);
@@ -178,7 +180,8 @@ impl Lane for PollLane {
 fn drift(plan: &PollPlan, job: &Job) -> Option<String> {
     let charged = plan.event.as_ref()?.charged()?;
     let known = job.charged.unwrap_or(job.estimate);
-    (charged != known).then(|| format!("price drift: {charged} credits were charged in the end, {known} before"))
+    (charged != known)
+        .then(|| format!("price drift: {charged} credits were charged in the end, {known} before"))
 }
 
 fn report(job: &Job, answer: &PollAnswer, plan: &PollPlan) {
@@ -192,7 +195,9 @@ fn report(job: &Job, answer: &PollAnswer, plan: &PollPlan) {
         }
         Some(Event::LinkRenewed) => info!(job.id = id.0, "job {id} has a fresh link"),
         Some(Event::Watched { watch }) => info!(job.id = id.0, watch = ?watch, "job {id} is watched"),
-        Some(_) | None => debug!(job.id = id.0, seen = ?answer, due_at = %plan.due_at, "job {id} was looked at"),
+        Some(_) | None => {
+            debug!(job.id = id.0, seen = ?answer, due_at = %plan.due_at, "job {id} was looked at")
+        }
     }
     if let Some((hold, why)) = &plan.hold {
         warn!(hold = hold.as_str(), why = ?why, "submits stop: {}", hold.remedy());

@@ -3,7 +3,10 @@
 use anyhow::Result;
 use tracing::{error, info, warn};
 
-use super::{evidence::Spooled, submit::{Reader, SubmitLane}};
+use super::{
+    evidence::Spooled,
+    submit::{Reader, SubmitLane},
+};
 use crate::{
     failpoint::{Point, reach},
     store::StoreError,
@@ -33,7 +36,10 @@ pub async fn recover(lane: &SubmitLane) -> Result<Recovered> {
         let id = job.id;
         lane.store.orphan(job, lane.clock.now()).await?;
         found.in_doubt += 1;
-        warn!(job.id = id.0, "job {id} is in doubt: klingd stopped while it was on the wire; klingd resolve {id}");
+        warn!(
+            job.id = id.0,
+            "job {id} is in doubt: klingd stopped while it was on the wire; klingd resolve {id}"
+        );
         reach(Point::RecoverOrphaned);
     }
     Ok(found)
@@ -47,7 +53,8 @@ async fn replay(lane: &SubmitLane, spooled: Spooled) -> Result<bool> {
         return Ok(false);
     };
     let count = |word: crate::domain::Outcome| {
-        u32::try_from(attempts.iter().filter(|a| a.n < attempt && a.outcome == word).count()).unwrap_or(u32::MAX)
+        u32::try_from(attempts.iter().filter(|a| a.n < attempt && a.outcome == word).count())
+            .unwrap_or(u32::MAX)
     };
     let reader = Reader {
         attempt,

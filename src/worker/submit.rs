@@ -90,7 +90,12 @@ impl Lane for SubmitLane {
     async fn step(&self, intent: Intent) -> Result<()> {
         reach(Point::SubmitIntent);
         let (job, attempt) = (intent.job, intent.attempt);
-        info!(job.id = job.0, attempt = attempt.0, credits.estimated = intent.estimate.get(), "job {job} is submitted");
+        info!(
+            job.id = job.0,
+            attempt = attempt.0,
+            credits.estimated = intent.estimate.get(),
+            "job {job} is submitted"
+        );
         let evidence = self.api.generate(intent.body).await;
         reach(Point::SubmitAnswered);
         let reader = Reader {
@@ -114,7 +119,12 @@ pub(super) struct Reader {
 
 impl SubmitLane {
     /// From the raw answer to what is written.
-    pub(super) async fn read(&self, job: JobId, reader: &Reader, evidence: Evidence) -> Result<SubmitOutcome> {
+    pub(super) async fn read(
+        &self,
+        job: JobId,
+        reader: &Reader,
+        evidence: Evidence,
+    ) -> Result<SubmitOutcome> {
         let answer = classify::submit(&evidence);
         let key_works = match &answer {
             SubmitAnswer::Deferred { why: Deferral::Forbidden, .. } => {
@@ -162,9 +172,15 @@ impl SubmitLane {
             }
             Err(refused) => {
                 let task = task_of(&outcome).unwrap_or("none");
-                if let Err(unspooled) = self.spool.keep(Spooled { job, attempt, evidence: outcome.evidence.clone() }).await {
+                if let Err(unspooled) =
+                    self.spool.keep(Spooled { job, attempt, evidence: outcome.evidence.clone() }).await
+                {
                     last_words(job, attempt, task);
-                    error!(job.id = job.0, task.id = task, "the answer for job {job} could not be kept: {unspooled}");
+                    error!(
+                        job.id = job.0,
+                        task.id = task,
+                        "the answer for job {job} could not be kept: {unspooled}"
+                    );
                 }
                 reach(Point::SubmitSpooled);
                 Err(refused).with_context(|| {
@@ -195,7 +211,9 @@ impl SubmitLane {
         .await?;
         let why = match free {
             Ok(free) if free >= self.settings.min_free_bytes => None,
-            Ok(free) => Some(format!("{free} bytes are free, output.min_free is {}", self.settings.min_free_bytes)),
+            Ok(free) => {
+                Some(format!("{free} bytes are free, output.min_free is {}", self.settings.min_free_bytes))
+            }
             Err(error) => Some(error.to_string()),
         };
         let now = self.clock.now();
@@ -203,7 +221,9 @@ impl SubmitLane {
         match (why, held) {
             (Some(why), None) => {
                 warn!(hold = "disk", "submits stop: {why}");
-                self.store.hold(Hold { name: HoldName::Disk, since: now, why, until: None, probe_at: None }).await?;
+                self.store
+                    .hold(Hold { name: HoldName::Disk, since: now, why, until: None, probe_at: None })
+                    .await?;
             }
             // A download that could not be stored set it: the next download tells, unless none comes.
             (None, Some(Hold { probe_at: Some(at), .. })) if now < at + DOWNLOAD_TELLS => {}
@@ -242,7 +262,10 @@ fn note(answer: &SubmitAnswer, estimate: Credits) -> Option<String> {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "the last resort: neither the database nor the spool took the task id")]
+#[expect(
+    clippy::print_stderr,
+    reason = "the last resort: neither the database nor the spool took the task id"
+)]
 fn last_words(job: JobId, attempt: AttemptNo, task: &str) {
     eprintln!("klingd: KEEP THIS: job {job}, attempt {attempt} is task {task}");
 }
@@ -256,7 +279,12 @@ fn report(job: JobId, attempt: AttemptNo, outcome: &SubmitOutcome, moved: &Moved
         }
         State::InDoubt { .. } => {
             let why = doubt(&outcome.plan.event);
-            warn!(job.id = job.0, attempt = attempt.0, why, "job {job} is in doubt: it may be paid; klingd resolve {job}");
+            warn!(
+                job.id = job.0,
+                attempt = attempt.0,
+                why,
+                "job {job} is in doubt: it may be paid; klingd resolve {job}"
+            );
         }
         State::Failed { failure, .. } => {
             warn!(job.id = job.0, code = failure.code, why = ?failure.message, "job {job} is refused, not charged");
@@ -265,7 +293,10 @@ fn report(job: JobId, attempt: AttemptNo, outcome: &SubmitOutcome, moved: &Moved
             let why = outcome.plan.error.as_ref().map(|e| e.message.as_str());
             info!(job.id = job.0, attempt = attempt.0, why = ?why, "job {job} is back in the queue, not charged");
         }
-        State::Submitting { .. } | State::Downloading { .. } | State::Done { .. } | State::Cancelled { .. } => {
+        State::Submitting { .. }
+        | State::Downloading { .. }
+        | State::Done { .. }
+        | State::Cancelled { .. } => {
             info!(job.id = job.0, attempt = attempt.0, "job {job} is {}", moved.to.label());
         }
     }
