@@ -26,7 +26,8 @@ impl Store {
         now: Timestamp,
         day: Timestamp,
     ) -> Result<Rest> {
-        let mut c = self.readers.acquire().await?;
+        // One snapshot for all questions: a job that moves on between two of them would seem to be nowhere.
+        let mut c = self.readers.begin().await?;
         let open = sqlx::query(
             "SELECT count(*) FILTER (WHERE state = 'submitting' OR (lane IN ('poll', 'download') AND needs_person = 0)) AS moving,
                 count(*) FILTER (WHERE lane = 'submit') AS queued
