@@ -38,7 +38,9 @@ use crate::{
 
 /// Room that is kept beside the database, so that the last commits get through on a full disk: a thousand answers.
 const RESERVE_BYTES: u64 = 8 * 1024 * 1024;
-/// How often `--until-idle` asks whether anything moves, when nothing was committed meanwhile.
+/// The shortest time between two questions of `--until-idle` whether anything moves.
+const IDLE_PAUSE: Duration = Duration::from_millis(20);
+/// The longest, when nothing was committed meanwhile.
 const IDLE_LOOK: Duration = Duration::from_millis(500);
 
 /// How to run.
@@ -293,6 +295,8 @@ async fn idle(store: &Store, policy: &ClaimPolicy, since: Timestamp, clock: Cloc
             Rest::Still { failed, needs_person } => return Ok(Ended::Idle { failed, needs_person }),
             Rest::Moving => {}
         }
+        // Not at every commit: under load there are thousands a second, and the last one is waited for all the same.
+        tokio::time::sleep(IDLE_PAUSE).await;
         tokio::select! {
             changed = commits.changed() => changed.context("the writer is gone")?,
             () = tokio::time::sleep(IDLE_LOOK) => {}
