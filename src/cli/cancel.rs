@@ -53,19 +53,16 @@ async fn cancel(context: &Context, config: &Config, store: &Store, id: JobId) ->
         }
         other => other?,
     };
-    let sentence = match &moved.to {
-        State::Submitting { attempt, .. } => format!(
+    let sentence = if let State::Submitting { attempt, .. } = moved.to {
+        format!(
             "job {id} is on the wire (attempt {attempt}): it is cancelled once the answer is there; what that charges stays charged"
-        ),
-        State::Cancelled { task: Some(task) } => {
-            format!(
-                "job {id} is cancelled; its task {task} is paid, klingd retry {id} follows it again for free"
-            )
-        }
-        _ if maybe_paid(store, id).await? => {
-            format!("job {id} is cancelled; an earlier attempt of it may have been charged: klingd show {id}")
-        }
-        _ => format!("job {id} is cancelled; nothing was charged"),
+        )
+    } else if let Some(task) = moved.to.task() {
+        format!("job {id} is cancelled; its task {task} is paid, klingd retry {id} follows it again for free")
+    } else if maybe_paid(store, id).await? {
+        format!("job {id} is cancelled; an earlier attempt of it may have been charged: klingd show {id}")
+    } else {
+        format!("job {id} is cancelled; nothing was charged")
     };
     changed(context, config, store, id, &sentence).await
 }

@@ -17,7 +17,7 @@ use self::{
 use super::{Context, Exit, price};
 use crate::{
     config::Config,
-    domain::{JobId, Timestamp},
+    domain::JobId,
     store::{Store, StoreError},
 };
 
@@ -141,9 +141,9 @@ async fn queue(
     dry_run: bool,
 ) -> Result<Option<Vec<JobId>>> {
     let placed = expected(&store, &order).await?;
-    let ever = store.sums(Timestamp::from_millis(i64::MIN)).await?;
+    let charged = price::charged_ever(&store).await?;
     let new = || order.new_jobs(&placed);
-    price::refuse_what_never_fits(new(), &config.budget, ever.charged).context(NOTHING)?;
+    price::refuse_what_never_fits(new(), &config.budget, charged).context(NOTHING)?;
     let estimate = price::of(new());
     if let Some(allowed) = order.max_credits.filter(|allowed| estimate > *allowed) {
         return Err(StoreError::TooExpensive { estimate, allowed }).context(NOTHING);

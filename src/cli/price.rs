@@ -10,8 +10,9 @@ use super::{
     job_files::counted,
 };
 use crate::{
-    config::Budget,
-    domain::{Credits, JobType, job::NewJob},
+    config::{Budget, Config},
+    domain::{Credits, Job, JobType, Timestamp, job::NewJob},
+    store::Store,
 };
 
 /// Jobs that a refusal names one by one.
@@ -70,6 +71,17 @@ pub fn refuse_what_never_fits<'a>(
         shown.collect::<String>()
     );
     Err(Refusal::budget(message))
+}
+
+/// The same for a job that goes back to the queue.
+pub async fn refuse_if_it_never_fits(store: &Store, config: &Config, job: &Job) -> Result<()> {
+    let why = never_fits(job.estimate, &config.budget, charged_ever(store).await?);
+    why.map_or(Ok(()), |why| Err(Refusal::budget(format!("job {} can never be submitted: {why}", job.id))))
+}
+
+/// What was charged since there is a ledger.
+pub async fn charged_ever(store: &Store) -> Result<Credits> {
+    Ok(store.sums(Timestamp::from_millis(i64::MIN)).await?.charged)
 }
 
 /// Why a render of this price can never be submitted, if it can't.
