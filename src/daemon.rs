@@ -32,7 +32,7 @@ use crate::{
         evidence::Spool,
         poll::{PollLane, PollSettings},
         recover::{Recovered, recover},
-        submit::{SubmitLane, SubmitSettings},
+        submit::{DiskWatch, SubmitLane, SubmitSettings},
     },
 };
 
@@ -174,6 +174,7 @@ pub fn submit_lane(config: &Config, key: &ApiKey, store: &Store, api: Arc<Api>, 
             min_free_bytes: config.output.min_free_bytes,
         },
         spool: Spool::new(config.spool_dir(), config.data_dir.join("reserve")),
+        disk_watch: DiskWatch::default(),
     }
 }
 

@@ -347,12 +347,8 @@ fn a_wish_to_cancel_outlives_doubt() {
     ] {
         assert_eq!(doubt.clone().apply(&uncharged).unwrap(), State::Cancelled { task: None });
     }
-    let accepted = |source| Event::Accepted {
-        attempt,
-        task: TaskId::parse("n75abc").unwrap(),
-        charged: None,
-        source,
-    };
+    let accepted =
+        |source| Event::Accepted { attempt, task: TaskId::parse("n75abc").unwrap(), charged: None, source };
     assert_eq!(doubt.clone().apply(&accepted(Source::Provider)).unwrap().label(), Label::Cancelled);
     assert_eq!(doubt.apply(&accepted(Source::Person)).unwrap().label(), Label::Generating);
 }

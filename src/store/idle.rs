@@ -52,6 +52,9 @@ impl Store {
         .bind(since.as_millis())
         .fetch_one(&mut *c)
         .await?;
-        Ok(Rest::Still { failed: row::narrow(&ended, "failed")?, needs_person: row::narrow(&ended, "needs")? })
+        Ok(Rest::Still {
+            failed: row::narrow(&ended, "failed")?,
+            needs_person: row::narrow(&ended, "needs")?,
+        })
     }
 }
