@@ -268,6 +268,8 @@ async fn serve(
     }
     info!(data_dir = %config.data_dir.display(), base_url = %config.api.base_url, "klingd is running");
     tokio::select! {
+        // First, since a stop also ends the tasks: whoever looked at them before would call that unexpected.
+        biased;
         () = stop.cancelled() => Ok(Ended::Stopped),
         error = tasks.first_end() => Err(error),
         idle = idle(store, &policy, started, clock), if options.until_idle => idle,
