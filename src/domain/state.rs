@@ -4,7 +4,7 @@
 //! What is absent: no way from `in_doubt` to anywhere without a person or the provider's own evidence; no way from
 //! a paid state (`generating`, `downloading`, `done`) back to `queued`.
 
-use std::{collections::BTreeSet, fmt};
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,36 +14,10 @@ use super::{
     job::Reason,
     time::Timestamp,
 };
-
-/// The provider's id of a task (`n75…`, `n71…`), kept as it came.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct TaskId(String);
-
-impl TaskId {
-    /// Longest id that is believed to be one; the page's have 15 characters.
-    pub const MAX_CHARS: usize = 200;
-
-    /// An id that can be one: not empty, visible ASCII without quotes or blanks, not longer than
-    /// [`TaskId::MAX_CHARS`].
-    pub fn parse(text: &str) -> Option<Self> {
-        let plausible = !text.is_empty()
-            && text.len() <= Self::MAX_CHARS
-            && text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\' | b'<' | b'>'));
-        plausible.then(|| Self(text.to_owned()))
-    }
-
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for TaskId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
+pub use super::{
+    label::{Label, Lane},
+    task_id::TaskId,
+};
 
 /// Whether a failed job's credits are gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,80 +116,6 @@ pub enum State {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         task: Option<TaskId>,
     },
-}
-
-/// A state's bare name: what the database pins, JSON shows and filters take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "each variant is its word")]
-pub enum Label {
-    Queued,
-    Submitting,
-    InDoubt,
-    Generating,
-    Downloading,
-    Done,
-    Failed,
-    Cancelled,
-}
-
-impl Label {
-    /// All of them, in the order of a job's life.
-    pub const ALL: [Label; 8] = [
-        Label::Queued,
-        Label::Submitting,
-        Label::InDoubt,
-        Label::Generating,
-        Label::Downloading,
-        Label::Done,
-        Label::Failed,
-        Label::Cancelled,
-    ];
-
-    /// The word.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Label::Queued => "queued",
-            Label::Submitting => "submitting",
-            Label::InDoubt => "in_doubt",
-            Label::Generating => "generating",
-            Label::Downloading => "downloading",
-            Label::Done => "done",
-            Label::Failed => "failed",
-            Label::Cancelled => "cancelled",
-        }
-    }
-
-    /// Reads the word back.
-    pub fn parse(word: &str) -> Option<Self> {
-        Label::ALL.into_iter().find(|l| l.as_str() == word)
-    }
-}
-
-impl fmt::Display for Label {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-/// Which worker moves a job next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "each variant is its word")]
-pub enum Lane {
-    Submit,
-    Poll,
-    Download,
-}
-
-impl Lane {
-    /// The word in the database.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Lane::Submit => "submit",
-            Lane::Poll => "poll",
-            Lane::Download => "download",
-        }
-    }
 }
 
 /// An event that this state does not allow: a bug, or a person's command that came too late.
