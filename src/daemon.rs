@@ -27,6 +27,7 @@ use crate::{
     },
     worker::{
         self, Lane,
+        answer::Answers,
         download::{DownloadLane, OutputSettings},
         errand::ErrandLane,
         evidence::Spool,
@@ -159,23 +160,60 @@ async fn build(
     })
 }
 
-/// The submit lane by itself: a command that recovers after a crash needs no other.
+/// The submit lane by itself.
 pub fn submit_lane(config: &Config, key: &ApiKey, store: &Store, api: Arc<Api>, clock: Clock) -> SubmitLane {
     SubmitLane {
-        store: store.clone(),
+        answers: answers(config, store, Some(Arc::clone(&api)), clock),
         api,
-        clock,
         policy: claim_policy(config, &key.fingerprint()),
         settings: SubmitSettings {
             workers: config.submit.workers,
-            hold_on_internal_error: config.submit.on_internal_error == OnInternalError::Hold,
-            poll_first: config.poll.first,
             output_root: config.videos_root().to_owned(),
             min_free_bytes: config.output.min_free_bytes,
         },
-        spool: Spool::new(config.spool_dir(), config.data_dir.join("reserve")),
         disk_watch: DiskWatch::default(),
     }
+}
+
+fn answers(config: &Config, store: &Store, api: Option<Arc<Api>>, clock: Clock) -> Answers {
+    Answers {
+        store: store.clone(),
+        clock,
+        spool: Spool::new(config.spool_dir(), config.data_dir.join("reserve")),
+        api,
+        gate: gate_policy(config),
+        hold_on_internal_error: config.submit.on_internal_error == OnInternalError::Hold,
+        poll_first: config.poll.first,
+    }
+}
+
+/// What a start does first, for a command that finds no daemon: spooled answers are replayed, and what was on the wire
+/// is put in doubt. Works without a key. Refuses while somebody holds the data directory, and while there is an answer
+/// that this user can't read: it may say what a person is about to decide.
+pub async fn recover_alone(config: &Config, store: &Store, clock: Clock) -> Result<Recovered> {
+    // A key that can't be used is as good as none: most answers are read without one.
+    let api = config.api_key.as_ref().and_then(|key| Api::new(&api_settings(config, key)).ok());
+    let answers = answers(config, store, api.map(Arc::new), clock);
+    let spooled = answers.spool.read_all().with_context(|| {
+        format!(
+            "{} can't be looked through for answers; try it as the daemon's user",
+            config.spool_dir().display()
+        )
+    })?;
+    if let Some(Err((path, why))) = spooled.iter().find(|spooled| spooled.is_err()) {
+        let path = path.display();
+        return Err(anyhow!(
+            "{path} may hold the answer and can't be read ({why}); try it as the daemon's user, or move it away"
+        ));
+    }
+    if spooled.is_empty() && store.on_the_wire().await?.is_empty() {
+        // The lock is not touched without need: a daemon that starts in that moment would be refused.
+        return Ok(Recovered::default());
+    }
+    let _lock = lock(&config.data_dir, clock)?;
+    let recovered = recover(&answers).await?;
+    after_recovery(recovered, store, config, clock).await?;
+    Ok(recovered)
 }
 
 /// The two calls' part of the configuration.
@@ -222,12 +260,7 @@ fn download_policy(config: &Config) -> DownloadPolicy {
 pub fn claim_policy(config: &Config, key_fingerprint: &str) -> ClaimPolicy {
     let cap = |c: Option<Credits>| c.unwrap_or(Credits::ZERO);
     ClaimPolicy {
-        gate: GatePolicy {
-            start_in_flight: config.submit.start_in_flight,
-            max_in_flight: config.submit.max_in_flight,
-            cooldown: config.submit.cooldown,
-            cooldown_max: config.submit.cooldown_max,
-        },
+        gate: gate_policy(config),
         budget: Budget {
             per_job: cap(config.budget.per_job),
             per_day: cap(config.budget.per_day),
@@ -235,6 +268,15 @@ pub fn claim_policy(config: &Config, key_fingerprint: &str) -> ClaimPolicy {
         },
         base_url: config.api.base_url.as_str().trim_end_matches('/').to_owned(),
         key_fingerprint: key_fingerprint.to_owned(),
+    }
+}
+
+fn gate_policy(config: &Config) -> GatePolicy {
+    GatePolicy {
+        start_in_flight: config.submit.start_in_flight,
+        max_in_flight: config.submit.max_in_flight,
+        cooldown: config.submit.cooldown,
+        cooldown_max: config.submit.cooldown_max,
     }
 }
 
@@ -252,7 +294,7 @@ async fn serve(
     if let Err(error) = reserve {
         warn!("there is no room for the reserve beside the database: {error}");
     }
-    let recovered = recover(&lanes.submit).await.context("recovery at the start failed")?;
+    let recovered = recover(&lanes.submit.answers).await.context("recovery at the start failed")?;
     after_recovery(recovered, store, config, clock).await?;
     let policy = lanes.submit.policy.clone();
     let doorbell = Doorbell::hang(&config.doorbell());
