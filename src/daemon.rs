@@ -32,13 +32,15 @@ use crate::{
         evidence::Spool,
         poll::{PollLane, PollSettings},
         recover::{Recovered, recover},
-        submit::{SubmitLane, SubmitSettings},
+        submit::{DiskWatch, SubmitLane, SubmitSettings},
     },
 };
 
 /// Room that is kept beside the database, so that the last commits get through on a full disk: a thousand answers.
 const RESERVE_BYTES: u64 = 8 * 1024 * 1024;
-/// How often `--until-idle` asks whether anything moves, when nothing was committed meanwhile.
+/// The shortest time between two questions of `--until-idle` whether anything moves.
+const IDLE_PAUSE: Duration = Duration::from_millis(20);
+/// The longest, when nothing was committed meanwhile.
 const IDLE_LOOK: Duration = Duration::from_millis(500);
 
 /// How to run.
@@ -172,6 +174,7 @@ pub fn submit_lane(config: &Config, key: &ApiKey, store: &Store, api: Arc<Api>, 
             min_free_bytes: config.output.min_free_bytes,
         },
         spool: Spool::new(config.spool_dir(), config.data_dir.join("reserve")),
+        disk_watch: DiskWatch::default(),
     }
 }
 
@@ -295,6 +298,8 @@ async fn idle(store: &Store, policy: &ClaimPolicy, since: Timestamp, clock: Cloc
             Rest::Still { failed, needs_person } => return Ok(Ended::Idle { failed, needs_person }),
             Rest::Moving => {}
         }
+        // Not at every commit: under load there are thousands a second, and the last one is waited for all the same.
+        tokio::time::sleep(IDLE_PAUSE).await;
         tokio::select! {
             changed = commits.changed() => changed.context("the writer is gone")?,
             () = tokio::time::sleep(IDLE_LOOK) => {}

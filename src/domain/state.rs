@@ -8,7 +8,12 @@ use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use super::{attempt::AttemptNo, event::Event, job::Reason, time::Timestamp};
+use super::{
+    attempt::AttemptNo,
+    event::{Event, Source},
+    job::Reason,
+    time::Timestamp,
+};
 
 /// The provider's id of a task (`n75…`, `n71…`), kept as it came.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -113,8 +118,13 @@ pub enum State {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         accepted: Option<TaskId>,
     },
-    /// The POST may have been charged and nobody knows. Leaves by: the provider's evidence, a person.
-    InDoubt { attempt: AttemptNo },
+    /// The POST may have been charged and nobody knows. Leaves by: the provider's evidence, a person. `cancel` is the
+    /// wish that came while it was on the wire: were it forgotten, late evidence of a refusal would queue the job again.
+    InDoubt {
+        attempt: AttemptNo,
+        #[serde(default)]
+        cancel: bool,
+    },
     /// Paid: the provider works on it. Leaves by: SUCCESS, FAILED twice, cancel.
     Generating { task: TaskId, watch: Watch },
     /// Paid and finished: `missing` videos are still to be fetched. Leaves by: the last file, giving up, cancel.
@@ -333,7 +343,7 @@ impl State {
     /// refused by our own bookkeeping); it moves the job only when the job waits for this very attempt.
     fn apply_submit(self, event: &Event) -> Result<State, Illegal> {
         let waits_for = |n: &AttemptNo| match &self {
-            State::Submitting { attempt, .. } | State::InDoubt { attempt } => attempt == n,
+            State::Submitting { attempt, .. } | State::InDoubt { attempt, .. } => attempt == n,
             State::Queued
             | State::Generating { .. }
             | State::Downloading { .. }
@@ -346,7 +356,7 @@ impl State {
                 State::Queued => Ok(State::Submitting { attempt: *attempt, cancel: false, accepted: None }),
                 other => other.illegal(event),
             },
-            Event::Accepted { attempt, task, .. } => Ok(self.accept(*attempt, task.clone())),
+            Event::Accepted { attempt, task, source, .. } => Ok(self.accept(*attempt, task.clone(), *source)),
             Event::SubmitDeferred { attempt, .. } if waits_for(attempt) => {
                 Ok(self.leave_submit(State::Queued))
             }
@@ -355,11 +365,13 @@ impl State {
                 Ok(self.leave_submit(failed))
             }
             Event::SubmitUnknown { attempt, .. } if waits_for(attempt) => {
-                let in_doubt = State::InDoubt { attempt: *attempt };
                 // Doubt outlives a wish to cancel: what may be paid is not dropped silently.
-                Ok(match self.task() {
-                    Some(task) => State::follow(task.clone()),
-                    None => in_doubt,
+                Ok(match self {
+                    State::Submitting { accepted: Some(task), .. } => State::follow(task),
+                    State::Submitting { attempt, cancel, accepted: None } => {
+                        State::InDoubt { attempt, cancel }
+                    }
+                    already => already,
                 })
             }
             _ => Ok(self),
@@ -372,7 +384,9 @@ impl State {
         match self {
             State::Submitting { accepted: task @ Some(_), cancel: true, .. } => State::Cancelled { task },
             State::Submitting { accepted: Some(task), cancel: false, .. } => State::follow(task),
-            State::Submitting { accepted: None, cancel: true, .. } if matches!(otherwise, State::Queued) => {
+            State::Submitting { accepted: None, cancel: true, .. } | State::InDoubt { cancel: true, .. }
+                if matches!(otherwise, State::Queued) =>
+            {
                 State::Cancelled { task: None }
             }
             _ => otherwise,
@@ -384,13 +398,17 @@ impl State {
     }
 
     /// A task id arrived: recorded whatever happened meanwhile.
-    fn accept(self, n: AttemptNo, task: TaskId) -> State {
+    fn accept(self, n: AttemptNo, task: TaskId, source: Source) -> State {
         match self {
             // Another attempt is on the wire: its outcome comes first, this task is not forgotten.
             State::Submitting { attempt, cancel, accepted } if attempt != n => {
                 State::Submitting { attempt, cancel, accepted: accepted.or(Some(task)) }
             }
             State::Submitting { cancel: true, .. } => State::Cancelled { task: Some(task) },
+            // Whoever brings the id by hand wants the video after all.
+            State::InDoubt { cancel: true, .. } if source != Source::Person => {
+                State::Cancelled { task: Some(task) }
+            }
             State::Queued | State::Submitting { .. } | State::InDoubt { .. } | State::Failed { .. } => {
                 State::follow(task)
             }
@@ -449,11 +467,15 @@ impl State {
             (State::Generating { task, .. } | State::Downloading { task, .. }, Event::Cancelled) => {
                 Ok(State::Cancelled { task: Some(task) })
             }
-            (
-                State::InDoubt { attempt },
-                Event::ResolvedNotCharged { attempt: n } | Event::Resubmitted { attempt: n },
-            ) if attempt == *n => Ok(State::Queued),
-            (State::InDoubt { attempt }, Event::WrittenOff { attempt: n }) if attempt == *n => {
+            (state @ State::InDoubt { attempt, .. }, Event::ResolvedNotCharged { attempt: n })
+                if attempt == *n =>
+            {
+                Ok(state.leave_submit(State::Queued))
+            }
+            (State::InDoubt { attempt, .. }, Event::Resubmitted { attempt: n }) if attempt == *n => {
+                Ok(State::Queued)
+            }
+            (State::InDoubt { attempt, .. }, Event::WrittenOff { attempt: n }) if attempt == *n => {
                 let failure = Failure {
                     code: Failure::WRITTEN_OFF.to_owned(),
                     message: format!("attempt {n} was written off; it counts as spent"),
