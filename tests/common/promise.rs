@@ -7,7 +7,7 @@ use std::{
 };
 
 use klingd::{
-    domain::{Job, State, attempt::Charge},
+    domain::{Job, State, attempt::Charge, state::Failure},
     store::view::Filter,
 };
 
@@ -83,7 +83,8 @@ impl Rig {
 
     /// No stray files among the videos, and the key nowhere.
     fn check_disk(&self, jobs: &[Job], expected: &BTreeSet<PathBuf>) {
-        let under_way = jobs.iter().any(|j| matches!(j.state, State::Downloading { .. }));
+        let parts: Vec<_> =
+            jobs.iter().filter(|j| may_have_parts(j)).map(|j| format!(".klingd-{}-", j.id)).collect();
         let mut all = Vec::new();
         walk(self.dir.path(), &mut all);
         // The reserve holds nothing but room, 8 MiB of it.
@@ -92,10 +93,16 @@ impl Rig {
         }
         for path in all.iter().filter(|path| path.starts_with(self.config.videos_root())) {
             let name = path.file_name().unwrap().to_string_lossy();
-            let kept = name.contains(".suspect") || (under_way && name.ends_with(".part"));
+            let kept = name.contains(".suspect") || parts.iter().any(|part| name.starts_with(part));
             assert!(kept || expected.contains(path), "what is {}?", path.display());
         }
     }
+}
+
+/// A video is on its way, or will be when somebody says `retry`.
+fn may_have_parts(job: &Job) -> bool {
+    matches!(&job.state, State::Downloading { .. })
+        || matches!(&job.state, State::Failed { failure, .. } if failure.code == Failure::LOST)
 }
 
 fn walk(dir: &Path, found: &mut Vec<PathBuf>) {
