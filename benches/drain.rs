@@ -68,8 +68,12 @@ fn config(dir: &Path, port: u16) -> Result<Config> {
         ("KLINGD_OUTPUT__MIN_FREE", "1 MiB".to_owned()),
     ];
     let variables: BTreeMap<OsString, OsString> = variables.map(|(k, v)| (k.into(), v.into())).into();
-    let environment =
-        Environment { variables, home: Some(dir.to_owned()), current_dir: dir.to_owned(), ..Environment::default() };
+    let environment = Environment {
+        variables,
+        home: Some(dir.to_owned()),
+        current_dir: dir.to_owned(),
+        ..Environment::default()
+    };
     let overrides = Overrides { data_dir: Some(dir.join("data")), ..Overrides::default() };
     let mut config = Config::load(&overrides, &environment)?;
     // No person may configure this; the double has every task ready at once.
@@ -109,8 +113,12 @@ async fn drain(dir: &Path, port: u16, jobs: u64) -> Result<()> {
     let config = config(dir, port)?;
     klingd::disk::create_root(&config.data_dir)?;
     let (store, writer) = Store::open(&config.database(), Access::Migrate).await?;
-    let batch =
-        NewBatch { name: "bench".to_owned(), source: "bench".to_owned(), max_credits: None, jobs: new_jobs(jobs) };
+    let batch = NewBatch {
+        name: "bench".to_owned(),
+        source: "bench".to_owned(),
+        max_credits: None,
+        jobs: new_jobs(jobs),
+    };
     let enqueue = async move { store.enqueue(batch, Clock.now()).await };
     let before = Usage::now()?;
     let (written, queued) = tokio::join!(writer.run(), enqueue);
@@ -129,7 +137,11 @@ async fn drain(dir: &Path, port: u16, jobs: u64) -> Result<()> {
     written?;
     let all_done = depth? == [(Label::Done, jobs)];
     println!("{queued} queued, {ended:?}, all done: {all_done}");
-    if ended == (Ended::Idle { failed: 0, needs_person: 0 }) && all_done { Ok(()) } else { Err("not all are done".into()) }
+    if ended == (Ended::Idle { failed: 0, needs_person: 0 }) && all_done {
+        Ok(())
+    } else {
+        Err("not all are done".into())
+    }
 }
 
 /// What this process has used so far, by /proc.
@@ -143,7 +155,8 @@ impl Usage {
     fn now() -> Result<Self> {
         let stat = std::fs::read_to_string("/proc/self/stat")?;
         // Fields 14 and 15, counted after the command's closing parenthesis (proc(5)), in ticks of 10 ms.
-        let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
+        let fields: Vec<&str> =
+            stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
         let ticks = |i: usize| fields.get(i).and_then(|t| t.parse::<f64>().ok()).unwrap_or(0.0);
         Ok(Self { at: Instant::now(), cpu_s: (ticks(11) + ticks(12)) / 100.0 })
     }

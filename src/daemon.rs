@@ -33,13 +33,15 @@ use crate::{
         evidence::Spool,
         poll::{PollLane, PollSettings},
         recover::{Recovered, recover},
-        submit::{SubmitLane, SubmitSettings},
+        submit::{DiskWatch, SubmitLane, SubmitSettings},
     },
 };
 
 /// Room that is kept beside the database, so that the last commits get through on a full disk: a thousand answers.
 const RESERVE_BYTES: u64 = 8 * 1024 * 1024;
-/// How often `--until-idle` asks whether anything moves, when nothing was committed meanwhile.
+/// The shortest time between two questions of `--until-idle` whether anything moves.
+const IDLE_PAUSE: Duration = Duration::from_millis(20);
+/// The longest, when nothing was committed meanwhile.
 const IDLE_LOOK: Duration = Duration::from_millis(500);
 
 /// How to run.
@@ -169,6 +171,7 @@ pub fn submit_lane(config: &Config, key: &ApiKey, store: &Store, api: Arc<Api>, 
             output_root: config.videos_root().to_owned(),
             min_free_bytes: config.output.min_free_bytes,
         },
+        disk_watch: DiskWatch::default(),
     }
 }
 
@@ -307,6 +310,8 @@ async fn serve(
     }
     info!(data_dir = %config.data_dir.display(), base_url = %config.api.base_url, "klingd is running");
     tokio::select! {
+        // First, since a stop also ends the tasks: whoever looked at them before would call that unexpected.
+        biased;
         () = stop.cancelled() => Ok(Ended::Stopped),
         error = tasks.first_end() => Err(error),
         idle = idle(store, &policy, started, clock), if options.until_idle => idle,
@@ -335,6 +340,8 @@ async fn idle(store: &Store, policy: &ClaimPolicy, since: Timestamp, clock: Cloc
             Rest::Still { failed, needs_person } => return Ok(Ended::Idle { failed, needs_person }),
             Rest::Moving => {}
         }
+        // Not at every commit: under load there are thousands a second, and the last one is waited for all the same.
+        tokio::time::sleep(IDLE_PAUSE).await;
         tokio::select! {
             changed = commits.changed() => changed.context("the writer is gone")?,
             () = tokio::time::sleep(IDLE_LOOK) => {}

@@ -172,6 +172,19 @@ impl Store {
             .collect()
     }
 
+    /// What SQLite finds wrong with the file or with references between its rows; nothing when all is well. It reads
+    /// the whole database.
+    pub async fn check(&self) -> Result<Vec<String>> {
+        let mut c = self.readers.acquire().await?;
+        let mut found: Vec<String> = sqlx::query_scalar("PRAGMA integrity_check").fetch_all(&mut *c).await?;
+        found.retain(|line| line != "ok");
+        for row in sqlx::query("PRAGMA foreign_key_check").fetch_all(&mut *c).await? {
+            let (table, parent): (String, String) = (row.try_get(0)?, row.try_get(2)?);
+            found.push(format!("a row of {table} refers to a row of {parent} that is not there"));
+        }
+        Ok(found)
+    }
+
     /// Jobs by state; states without jobs are left out.
     pub async fn depth(&self) -> Result<Vec<(Label, u64)>> {
         let rows = sqlx::query("SELECT state, count(*) AS n FROM jobs GROUP BY state")

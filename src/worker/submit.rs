@@ -1,6 +1,11 @@
 //! The submit lane: intents through the gate, one POST each, and its outcome on record.
 
-use std::{collections::HashSet, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use tokio::sync::Notify;
@@ -14,7 +19,7 @@ use super::{
 use crate::{
     disk,
     domain::{
-        Credits, Event, JobId, State,
+        Credits, Event, JobId, State, Timestamp,
         attempt::AttemptNo,
         hold::{Hold, HoldName},
     },
@@ -27,6 +32,9 @@ use crate::{
     },
 };
 
+/// How often free space is looked at before a submit: a disk does not fill faster than this by much, and what is under
+/// way is small beside `output.min_free`.
+const DISK_LOOK_EVERY: Duration = Duration::from_secs(1);
 /// After a download could not be stored, this long after its next try is due the hold it set is no longer believed.
 const DOWNLOAD_TELLS: Duration = Duration::from_secs(60);
 
@@ -40,6 +48,25 @@ pub struct SubmitLane {
     pub policy: ClaimPolicy,
     /// What else submits obey.
     pub settings: SubmitSettings,
+    /// When the disk was looked at.
+    pub disk_watch: DiskWatch,
+}
+
+/// Remembers when the disk was last looked at: under load there are hundreds of looks for work a second.
+#[derive(Debug, Default)]
+pub struct DiskWatch(Mutex<Option<Timestamp>>);
+
+impl DiskWatch {
+    /// Whether it is time again; if so, this counts as a look.
+    fn is_due(&self, now: Timestamp) -> bool {
+        // Nothing that can panic runs under this lock.
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = last.is_none_or(|last| now.since(last).max(last.since(now)) >= DISK_LOOK_EVERY);
+        if due {
+            *last = Some(now);
+        }
+        due
+    }
 }
 
 /// The part of the configuration that submits obey besides the gate.
@@ -154,6 +181,9 @@ impl SubmitLane {
 
     /// Sets and lifts the `disk` hold by the free space under the output root, before anything is paid for.
     async fn watch_disk(&self) -> Result<()> {
+        if !self.disk_watch.is_due(self.answers.clock.now()) {
+            return Ok(());
+        }
         let root = self.settings.output_root.clone();
         let free = tokio::task::spawn_blocking(move || {
             disk::space::check_writable(&root)?;

@@ -45,7 +45,7 @@ fn fits(job: &Job, attempt: &AttemptRow, way: &Way) -> bool {
         Way::TaskId { .. } => in_doubt || (of_its_task && is_stuck(&job.state)),
         Way::NotCharged => in_doubt,
         Way::WriteOff => in_doubt || (of_its_task && is_lost(&job.state)),
-        Way::Resubmit => job.state == State::InDoubt { attempt: attempt.n },
+        Way::Resubmit => matches!(job.state, State::InDoubt { attempt: n, .. } if n == attempt.n),
     }
 }
 
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn the_one_in_doubt_needs_no_name_and_several_need_one() {
-        let job = submitted(State::InDoubt { attempt: AttemptNo(2) });
+        let job = submitted(State::InDoubt { attempt: AttemptNo(2), cancel: false });
         let one = [row(1, Outcome::Deferred, None), row(2, Outcome::Unknown, None)];
         let two = [row(1, Outcome::Unknown, None), row(2, Outcome::Unknown, None)];
         for way in [task_id(), Way::NotCharged, Way::WriteOff] {
