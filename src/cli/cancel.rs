@@ -6,6 +6,7 @@ use clap::Args;
 use super::{
     Context, Exit,
     each::{changed, each},
+    exit::Refusal,
 };
 use crate::{
     config::Config,
@@ -47,6 +48,11 @@ async fn cancel(context: &Context, config: &Config, store: &Store, id: JobId) ->
                 return Ok(Exit::Usage);
             }
             store.cancel(id, true, context.clock.now()).await?
+        }
+        Err(StoreError::NotNow { state: Label::InDoubt, .. }) => {
+            return Err(Refusal::usage(format!(
+                "job {id} is in doubt: it may be paid, and is not dropped silently; say what became of it: klingd resolve {id}"
+            )));
         }
         Err(StoreError::Illegal { why, .. }) if why.state == Label::Cancelled => {
             return changed(context, config, store, id, &format!("job {id} is cancelled already")).await;

@@ -1,8 +1,13 @@
 //! `enqueue`: files, standard input, flags; what is refused; what is there already.
 
-use serde_json::{Value, json};
-
 use std::io::Write as _;
+
+use klingd::{
+    clock::Clock,
+    domain::{Credits, JobKey, Request, job::NewJob, request::Draft},
+    store::{StoreError, enqueue::NewBatch},
+};
+use serde_json::{Value, json};
 
 use crate::rig::{Rig, TWO_JOBS, said};
 
@@ -175,4 +180,39 @@ async fn a_slow_standard_input_keeps_nobody_waiting() {
     drop(pipe);
     said(slow.wait_with_output().unwrap()).is(0);
     assert_eq!(rig.jobs().await.len(), 2);
+}
+
+/// Between the question and the commit others may queue or finish jobs: the commit decides, and takes all or nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commit_itself_holds_the_cap_over_all_batches() {
+    let rig = Rig::new();
+    let batch = |prompt: &str| {
+        let draft = Draft {
+            job_type: Some("o3-std-text-to-video".into()),
+            prompt: Some(prompt.into()),
+            ..Draft::default()
+        };
+        let request = Request::parse(&draft).unwrap();
+        let job = NewJob {
+            key: JobKey::of(&request, None, 1),
+            estimate: request.estimate(request.job_type().price()),
+            request,
+            name: None,
+            output: None,
+            tags: Vec::new(),
+            priority: 0,
+            take: 1,
+            not_before: None,
+            again: false,
+            max_credits: None,
+            source: "test".into(),
+        };
+        NewBatch { name: prompt.into(), source: "test".into(), max_credits: None, jobs: vec![job] }
+    };
+    let store = rig.store().await;
+    let enqueue = |max| store.enqueue_all(vec![batch("a"), batch("b")], Some(Credits::new(max)), Clock.now());
+    assert!(matches!(enqueue(359).await, Err(StoreError::TooExpensive { .. })));
+    assert!(rig.jobs().await.is_empty());
+    assert_eq!(enqueue(360).await.unwrap().iter().filter(|queued| !queued.existing).count(), 2);
+    assert!(enqueue(1).await.unwrap().iter().all(|queued| queued.existing), "what is there costs nothing");
 }

@@ -106,7 +106,7 @@ async fn a_doubt_is_not_cancelled_and_a_new_render_asks() {
     rig.on_the_wire(id).await;
     let store = rig.store().await;
     store.orphan(store.job(id).await.unwrap(), Clock.now()).await.unwrap();
-    rig.run(&["cancel", "1", "--yes"]).is(2).says("klingd resolve");
+    rig.run(&["cancel", "1", "--yes"]).is(2).says("say what became of it: klingd resolve 1");
     rig.run(&["retry", "1"]).is(2).says("klingd resolve 1");
     let poor = Rig { dir: rig.dir, variables: vec![("KLINGD_BUDGET__TOTAL".into(), "399".into())] };
     poor.run(&["resolve", "1", "--resubmit", "--yes"]).is(8).says("budget.total is 399, 200 of it spent");

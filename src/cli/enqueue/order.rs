@@ -122,10 +122,10 @@ fn from_files(context: &Context, config: &Config, args: EnqueueArgs) -> Result<V
 
 /// What the command line says of jobs in files: it adds tags, and wins where there can be only one.
 fn change(job: &mut NewJob, changes: &CheckedChanges, again: bool) {
-    for tag in
-        changes.tags.iter().flatten().filter(|tag| !job.tags.contains(tag)).cloned().collect::<Vec<_>>()
-    {
-        job.tags.push(tag);
+    for tag in changes.tags.iter().flatten() {
+        if !job.tags.contains(tag) {
+            job.tags.push(tag.clone());
+        }
     }
     job.priority = changes.priority.unwrap_or(job.priority);
     job.not_before = changes.not_before.or(job.not_before);
