@@ -42,6 +42,8 @@ pub async fn recover(lane: &SubmitLane) -> Result<Recovered> {
         );
         reach(Point::RecoverOrphaned);
     }
+    // A disk that has room by now must not look, to whoever asks whether anything moves, like one that is full.
+    lane.watch_disk().await?;
     Ok(found)
 }
 
