@@ -82,6 +82,11 @@ impl Store {
             Box::pin(async move {
                 let event = match resolution {
                     Resolution::Adopt(task) => {
+                        let state = state(c, job).await?;
+                        if matches!(state, State::Submitting { attempt: wire, .. } if wire == attempt) {
+                            let why = "its request is on the wire; the answer says which task it made";
+                            return Err(StoreError::NotNow { job, state: state.label(), why });
+                        }
                         if let Some(owner) = submit::owner(c, &task, job, attempt).await? {
                             return Err(StoreError::TaskTaken { task, owner });
                         }
