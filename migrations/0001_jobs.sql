@@ -21,10 +21,12 @@ CREATE TABLE jobs (
     -- Counts the changes; the fence of every write and the number of the last history row.
     version      INTEGER NOT NULL,
     state        TEXT    NOT NULL CHECK (state IN ('queued', 'submitting', 'in_doubt', 'generating', 'downloading', 'done', 'failed', 'cancelled')),
-    -- The state with its data, as JSON. `state`, `lane`, `needs_person` and `task_id` are derived from it in the same write.
+    -- The state with its data, as JSON. `state`, `lane`, `needs_person`, `in_flight` and `task_id` are derived from it in the same write.
     data         TEXT    NOT NULL CHECK (json_valid(data)),
     lane         TEXT    CHECK (lane IN ('submit', 'poll', 'download')),
     needs_person INTEGER NOT NULL CHECK (needs_person IN (0, 1)),
+    -- Whether it holds (or may hold) one of the provider's parallel slots.
+    in_flight    INTEGER NOT NULL CHECK (in_flight IN (0, 1)),
     -- When the worker of its lane looks at it next.
     due_at       INTEGER,
     task_id      TEXT,
@@ -59,7 +61,7 @@ CREATE INDEX jobs_to_submit   ON jobs (priority DESC, id, due_at) WHERE lane = '
 CREATE INDEX jobs_submit_due  ON jobs (due_at)     WHERE lane = 'submit';
 CREATE INDEX jobs_poll_due    ON jobs (due_at)     WHERE lane = 'poll';
 CREATE INDEX jobs_download_due ON jobs (due_at)    WHERE lane = 'download';
-CREATE INDEX jobs_in_flight   ON jobs (state)      WHERE state IN ('submitting', 'generating');
+CREATE INDEX jobs_in_flight   ON jobs (state)      WHERE in_flight = 1;
 CREATE INDEX jobs_open        ON jobs (id)         WHERE finished_at IS NULL;
 CREATE INDEX jobs_finished    ON jobs (finished_at) WHERE finished_at IS NOT NULL;
 CREATE INDEX jobs_in_need     ON jobs (id)         WHERE needs_person = 1;

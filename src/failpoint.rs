@@ -2,7 +2,8 @@
 //! release build [`reach`] is nothing at all.
 //!
 //! `KILL_KLINGD_AT=submit.answered` kills (SIGKILL) when the point is first reached; `submit.answered:3` the third
-//! time; `submit.commit=full` makes the effect behind the point fail as on a full disk.
+//! time; `submit.commit=full` makes the effect behind the point fail as on a full disk. A comma arms several points:
+//! `submit.commit=full,submit.spooled` is the only way to the second one.
 
 /// A point on the way of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,10 +103,10 @@ mod armed {
         left: AtomicU32,
     }
 
-    static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
+    static ARMED: OnceLock<Vec<Armed>> = OnceLock::new();
 
     pub(super) fn reach(point: super::Point) -> bool {
-        let Some(armed) = ARMED.get_or_init(read).as_ref().filter(|a| a.name == point.name()) else {
+        let Some(armed) = ARMED.get_or_init(read).iter().find(|a| a.name == point.name()) else {
             return false;
         };
         if armed.fail {
@@ -122,13 +123,16 @@ mod armed {
     }
 
     #[expect(clippy::disallowed_methods, reason = "a test's switch is no configuration")]
-    fn read() -> Option<Armed> {
-        let text = std::env::var(super::VARIABLE).ok()?;
+    fn read() -> Vec<Armed> {
+        std::env::var(super::VARIABLE).map(|text| text.split(',').map(arm).collect()).unwrap_or_default()
+    }
+
+    fn arm(text: &str) -> Armed {
         let (name, fail) = match text.strip_suffix("=full") {
             Some(name) => (name, true),
-            None => (text.as_str(), false),
+            None => (text, false),
         };
         let (name, nth) = name.split_once(':').unwrap_or((name, "1"));
-        Some(Armed { name: name.to_owned(), fail, left: AtomicU32::new(nth.parse().unwrap_or(1)) })
+        Armed { name: name.to_owned(), fail, left: AtomicU32::new(nth.parse().unwrap_or(1)) }
     }
 }

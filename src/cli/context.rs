@@ -62,9 +62,12 @@ impl Context {
         let (store, writer) = Store::open(&config.database(), Access::Use)
             .await
             .with_context(|| format!("the queue in {} can't be used", config.data_dir.display()))?;
+        let bells = std::sync::Arc::clone(store.bells());
         // On one task, side by side: the writer ends when the work has dropped the last handle.
         let (written, done) = tokio::join!(writer.run(), work(store));
-        doorbell::ring(&config.doorbell());
+        if *bells.commits.borrow() > 0 {
+            doorbell::ring(&config.doorbell());
+        }
         let value = done?;
         written?;
         Ok(value)
@@ -78,8 +81,13 @@ impl Context {
         }
     }
 
+    /// Says what is wrong, to those who asked for quiet too.
+    #[expect(clippy::print_stderr, reason = "what commands say to people goes through here")]
+    pub fn complain(&self, text: &str) {
+        eprintln!("{}", text.trim_end_matches('\n'));
+    }
+
     /// Prints a result.
-    #[expect(clippy::print_stdout, reason = "what commands print goes through here")]
     pub fn print(&self, text: &str) {
         use std::io::Write as _;
         let mut out = std::io::stdout().lock();
@@ -114,7 +122,8 @@ impl Context {
         }
         // 80 × 24, where a terminal does not know itself (a serial line).
         let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok();
-        let (width, height) = size.map(|s| (s.ws_col, s.ws_row)).filter(|s| s.0 > 0 && s.1 > 0).unwrap_or((80, 24));
+        let (width, height) =
+            size.map(|s| (s.ws_col, s.ws_row)).filter(|s| s.0 > 0 && s.1 > 0).unwrap_or((80, 24));
         Look::Terminal { width, height, colour: self.colour() }
     }
 
@@ -125,10 +134,19 @@ impl Context {
 
     /// Whether to use colours on stdout.
     pub fn colour(&self) -> bool {
+        self.colour_on(self.out_is_terminal())
+    }
+
+    /// Whether to use colours on stderr.
+    pub fn err_colour(&self) -> bool {
+        self.colour_on(std::io::stderr().is_terminal())
+    }
+
+    fn colour_on(&self, terminal: bool) -> bool {
         match self.global.color {
             Color::Always => true,
             Color::Never => false,
-            Color::Auto => self.out_is_terminal() && !self.environment.no_colour(),
+            Color::Auto => terminal && !self.environment.no_colour(),
         }
     }
 

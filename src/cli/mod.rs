@@ -3,14 +3,18 @@
 
 mod cancel;
 mod check;
+mod columns;
 mod config;
 mod context;
 mod demo;
+mod each;
 mod enqueue;
 mod exit;
+mod job_files;
 mod json;
 mod list;
 mod pause;
+mod price;
 mod progress;
 pub mod render;
 mod resolve;

@@ -24,6 +24,13 @@ pub fn free_bytes(path: &Path) -> Result<u64, DiskError> {
     Ok(numbers.f_bavail.saturating_mul(numbers.f_frsize))
 }
 
+/// Whether new files can be made in a directory, as far as can be told without making one: it is there, its disk is
+/// not read-only, its mode allows it.
+pub fn check_writable(dir: &Path) -> Result<(), DiskError> {
+    rustix::fs::access(dir, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK)
+        .map_err(DiskError::at("make files in", dir))
+}
+
 /// A file that holds nothing but room, beside the database.
 ///
 /// On a full disk renaming and syncing a directory still work, but SQLite cannot commit: what was just paid

@@ -158,3 +158,49 @@ pub fn settled_by(event: &Event) -> Option<(AttemptNo, Outcome, Option<Credits>)
         | Event::Requeued => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_one_outcome_everywhere() {
+        for outcome in Outcome::ALL {
+            assert_eq!(Outcome::parse(outcome.as_str()), Some(outcome));
+            assert_eq!(serde_json::to_value(outcome).unwrap(), outcome.as_str());
+        }
+        for charge in [Charge::Reserved, Charge::Charged, Charge::Free, Charge::InDoubt] {
+            assert_eq!(serde_json::to_value(charge).unwrap(), charge.as_str());
+        }
+    }
+
+    /// Nothing settled is unsettled; only a task id, which is evidence, overrules what was thought.
+    #[test]
+    fn an_attempt_is_settled_once_unless_a_task_id_turns_up() {
+        let settled = |o: Outcome| !matches!(o, Outcome::Open | Outcome::Unknown);
+        for (before, after) in Outcome::ALL.into_iter().flat_map(|b| Outcome::ALL.map(|a| (b, a))) {
+            let may = before.may_become(after);
+            let pair = format!("{} to {}", before.as_str(), after.as_str());
+            assert!(!may || after != Outcome::Open, "{pair}: an attempt begins once");
+            assert!(may || after != Outcome::Accepted, "{pair}: a task id is never refused");
+            assert!(!may || after == Outcome::Accepted || !settled(before), "{pair}: it was settled");
+            assert!(may || settled(before) || !settled(after), "{pair}: doubt could not be settled");
+        }
+    }
+
+    /// Design, "Rules of money": what may be gone is never counted as free.
+    #[test]
+    fn every_outcome_counts_as_the_rules_of_money_say() {
+        let expected = [
+            ("open", Charge::Reserved),
+            ("accepted", Charge::Charged),
+            ("refused", Charge::Free),
+            ("deferred", Charge::Free),
+            ("internal_error", Charge::Reserved),
+            ("unknown", Charge::InDoubt),
+            ("not_charged", Charge::Free),
+            ("written_off", Charge::Charged),
+        ];
+        assert_eq!(Outcome::ALL.map(|o| (o.as_str(), o.charge())), expected);
+    }
+}

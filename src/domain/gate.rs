@@ -14,6 +14,9 @@ use super::{retry::Dice, time::Timestamp};
 const COOLDOWN_S: [u64; 8] = [2, 5, 15, 30, 60, 120, 300, 600];
 /// The jitter of a cooldown, so that several boxes on one account do not knock together.
 const COOLDOWN_JITTER: f64 = 0.1;
+/// `Retry-After` counts in seconds: a shorter wish (0, a date that is past) asks for nothing, and obeyed to the letter
+/// it would be a storm of probes. The cooldown holds instead.
+const SHORTEST_WISH: Duration = Duration::from_secs(1);
 /// A longer `Retry-After` becomes a visible hold.
 pub const LONGEST_QUIET: Duration = Duration::from_secs(3600);
 /// After a 429 about parallel tasks, the time until one slot more is tried; doubled each time it is refused again.
@@ -90,18 +93,23 @@ impl Gate {
     /// How many submits may leave at `now`, with so many on the wire and so many tasks in flight (those on the wire
     /// included).
     pub fn admits(&self, on_the_wire: u32, in_flight: u32, policy: &GatePolicy, now: Timestamp) -> Admission {
-        // A clock that jumped back must not close the gate for longer than any wish of the provider.
-        let closed = self.closed_until.filter(|until| *until > now && until.since(now) <= LONGEST_QUIET);
-        if let Some(until) = closed {
+        if let Some(until) = self.closed(now) {
             return Admission::ClosedUntil(until);
         }
-        if self.strikes > 0 {
-            return if on_the_wire == 0 { Admission::Go(1) } else { Admission::Full };
-        }
-        match self.slots(policy, now).saturating_sub(in_flight) {
+        let free = self.slots(policy, now).saturating_sub(in_flight);
+        let probing = self.strikes > 0;
+        match free {
             0 => Admission::Full,
+            _ if probing && on_the_wire > 0 => Admission::Full,
+            _ if probing => Admission::Go(1),
             free => Admission::Go(free),
         }
+    }
+
+    /// The end of the quiet, while it lasts. A clock that jumped back must not close the gate for longer than any
+    /// wish of the provider.
+    fn closed(&self, now: Timestamp) -> Option<Timestamp> {
+        self.closed_until.filter(|until| *until > now && until.since(now) <= LONGEST_QUIET)
     }
 
     /// When time alone, without any answer, admits more.
@@ -133,11 +141,14 @@ impl Gate {
             GateNews::Nothing => self,
             GateNews::Passed => self.passed(in_flight, policy, now),
             GateNews::TooFast { retry_after } => {
-                let strikes = self.strikes.saturating_add(1);
-                let wait = retry_after.unwrap_or_else(|| cooldown(strikes, policy, dice)).min(LONGEST_QUIET);
+                let closed = self.closed(now);
+                // Requests that were out together meet the same limit: one strike, however many they were.
+                let strikes =
+                    if closed.is_some() { self.strikes.max(1) } else { self.strikes.saturating_add(1) };
+                let wish = retry_after.filter(|wish| *wish >= SHORTEST_WISH);
+                let wait = wish.unwrap_or_else(|| cooldown(strikes, policy, dice)).min(LONGEST_QUIET);
                 // Answers overtake each other: the latest end holds.
-                let until = self.closed_until.filter(|u| u.since(now) <= LONGEST_QUIET).max(Some(now + wait));
-                Gate { closed_until: until, strikes, ..self }
+                Gate { closed_until: closed.max(Some(now + wait)), strikes, ..self }
             }
             GateNews::SlotsFull => {
                 let slots = in_flight.max(1);
@@ -150,7 +161,11 @@ impl Gate {
                 };
                 let retry_at = now + Duration::from_millis(wait_ms);
                 // With nothing of ours in flight the slots are somebody else's: nothing of ours can end, so wait.
-                let closed_until = if in_flight == 0 { Some(now + CEILING_WAIT) } else { self.closed_until };
+                let closed_until = if in_flight == 0 {
+                    self.closed(now).max(Some(now + CEILING_WAIT))
+                } else {
+                    self.closed_until
+                };
                 Gate { closed_until, slots, ceiling: Some(Ceiling { slots, retry_at, wait_ms }), ..self }
             }
         }
@@ -165,7 +180,12 @@ impl Gate {
         };
         // Full use of the slots without a refusal: one more, unless that number is known to be refused.
         let grown = if now_in_flight >= slots { slots.saturating_add(1) } else { slots };
-        Gate { closed_until: None, strikes: 0, slots: grown.clamp(1, policy.max_in_flight.max(1)), ceiling }
+        let slots = grown.clamp(1, policy.max_in_flight.max(1));
+        // What passed before a refusal that overtook it says nothing about the quiet asked for since.
+        match self.closed(now) {
+            Some(_) => Gate { slots, ceiling, ..self },
+            None => Gate { closed_until: None, strikes: 0, slots, ceiling },
+        }
     }
 }
 
@@ -221,8 +241,38 @@ mod tests {
 
     #[test]
     fn a_later_answer_never_shortens_the_quiet() {
-        let gate = too_fast(too_fast(Gate::default(), Some(100), T0), Some(1), T0 + secs(1));
-        assert_eq!(gate.closed_until, Some(T0 + secs(100)));
+        let gate = too_fast(Gate::default(), Some(100), T0);
+        for news in [
+            GateNews::TooFast { retry_after: Some(secs(1)) },
+            GateNews::SlotsFull,
+            GateNews::Passed,
+            GateNews::Nothing,
+        ] {
+            let later = gate.hear(news, 0, &POLICY, T0 + secs(1), Dice::new(MID));
+            assert_eq!(later.closed_until, Some(T0 + secs(100)), "{news:?}");
+            assert_eq!(
+                later.admits(0, 0, &POLICY, T0 + secs(100)),
+                Admission::Go(1),
+                "{news:?}: first one probe"
+            );
+        }
+    }
+
+    #[test]
+    fn a_burst_of_refusals_is_one_strike() {
+        let once = too_fast(Gate::default(), None, T0);
+        assert_eq!((0..20).fold(Gate::default(), |gate, _| too_fast(gate, None, T0)), once);
+    }
+
+    #[test]
+    fn a_wish_for_no_time_at_all_is_none() {
+        assert_eq!(too_fast(Gate::default(), Some(0), T0), too_fast(Gate::default(), None, T0));
+    }
+
+    #[test]
+    fn a_probe_needs_a_free_slot_too() {
+        let gate = too_fast(Gate::default(), Some(1), T0);
+        assert_eq!(gate.admits(0, POLICY.max_in_flight, &POLICY, T0 + secs(1)), Admission::Full);
     }
 
     #[test]

@@ -102,4 +102,37 @@ impl Hold {
     pub fn holds(&self, now: Timestamp) -> bool {
         self.until.is_none_or(|until| now < until)
     }
+
+    /// Whether nothing but a person ends it: it has no end of its own, and no probe is due that may lift it.
+    pub fn needs_person(&self, now: Timestamp) -> bool {
+        let probed = matches!(self.name, HoldName::Key | HoldName::Credits);
+        let probe_due = probed && self.probe_at.is_some_and(|at| at <= now);
+        self.holds(now) && self.until.is_none() && !probe_due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hold_is_the_word_of_its_reason() {
+        for hold in HoldName::ALL {
+            assert_eq!(HoldName::parse(hold.as_str()), Some(hold));
+            assert_eq!(serde_json::to_value(hold).unwrap(), hold.as_str());
+            assert_eq!(serde_json::to_value(hold.reason()).unwrap(), hold.as_str());
+        }
+        assert_eq!(HoldName::parse("budget"), None, "a cap is a reason to wait, but no hold");
+    }
+
+    /// The contract: `resume` also lifts `rate`, `key` and `credits`; two only by their name.
+    #[test]
+    fn a_bare_resume_lifts_what_can_not_pay_twice() {
+        let lifted: Vec<_> =
+            HoldName::ALL.iter().filter(|h| h.lifted_by_resume()).map(|h| h.as_str()).collect();
+        assert_eq!(lifted, ["paused", "key", "credits", "rate"]);
+        for named in [HoldName::Restored, HoldName::UncleanStop] {
+            assert!(named.remedy().contains(&format!("--hold {}", named.as_str())));
+        }
+    }
 }

@@ -164,3 +164,32 @@ impl Job {
         refused.then_some(Reason::Rate)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The words of the contract, typed from it and not from the code above.
+    #[test]
+    fn the_reasons_are_the_words_of_the_contract() {
+        let contract = [
+            "not_before",
+            "paused",
+            "budget",
+            "credits",
+            "key",
+            "rate",
+            "disk",
+            "restored",
+            "unclean_stop",
+            "in_doubt",
+            "unknown_task",
+            "no_url",
+            "lost",
+        ];
+        for word in contract {
+            let reason: Reason = serde_json::from_value(word.into()).unwrap();
+            assert_eq!(reason.as_str(), word);
+        }
+    }
+}

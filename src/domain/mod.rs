@@ -6,20 +6,28 @@
 //! The one law of klingd lives in [`state`]: a job changes only through [`state::State::apply`].
 
 pub mod adopt;
+#[cfg(test)]
+mod arbitrary;
 pub mod attempt;
 pub mod credits;
 pub mod event;
 pub mod evidence;
 pub mod gate;
+#[cfg(test)]
+mod gate_tests;
 pub mod hold;
 pub mod job;
 pub mod job_type;
 pub mod key;
+pub mod label;
 pub mod pace;
 pub mod plan;
+#[cfg(test)]
+mod promise_tests;
 pub mod request;
 pub mod retry;
 pub mod state;
+pub mod task_id;
 pub mod time;
 
 pub use attempt::{AttemptNo, Charge, Outcome};

@@ -7,7 +7,7 @@ use super::jobfile::{
     rules::{self, Flaw},
     spec::Spec,
 };
-use crate::domain::{credits::Credits, job::NewJob, request::Draft};
+use crate::domain::{credits::Credits, job::NewJob, request::Draft, time::Timestamp};
 
 /// A job given as flags: typed by the command line, not yet checked.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -55,20 +55,18 @@ impl Flags {
         let mut errors = Errors::default();
         let spec = Spec {
             draft: self.draft,
-            name: errors.keep("name", self.name.as_deref().map(rules::label).transpose()),
-            output: errors
-                .keep("output", self.output.as_deref().map(|t| rules::template(t, context)).transpose()),
-            tags: errors.keep("tag", rules::tags(self.tags).map(Some)).unwrap_or_default(),
-            priority: errors.keep("priority", self.priority.map(rules::priority).transpose()).unwrap_or(0),
-            takes: errors.keep("takes", self.takes.map(rules::takes).transpose()).unwrap_or(1),
-            not_before: errors
-                .keep("not_before", self.not_before.as_deref().map(rules::not_before).transpose()),
-            key: errors.keep("key", self.key.as_deref().map(rules::label).transpose()),
+            name: errors.keep("name", self.name, |text| rules::label(&text)),
+            output: errors.keep("output", self.output, |text| rules::template(&text, context)),
+            tags: errors.keep("tag", Some(self.tags), rules::tags).unwrap_or_default(),
+            priority: errors.keep("priority", self.priority, rules::priority).unwrap_or(0),
+            takes: errors.keep("takes", self.takes, rules::takes).unwrap_or(1),
+            not_before: errors.keep("not_before", self.not_before, |text| rules::not_before(&text)),
+            key: errors.keep("key", self.key, |text| rules::label(&text)),
             max_credits: None,
             again: self.again,
             cell: None,
         };
-        let max_credits = errors.keep("max_credits", self.max_credits.map(rules::max_credits).transpose());
+        let max_credits = errors.keep("max_credits", self.max_credits, rules::max_credits);
         let jobs = spec.expand(context, "flags").unwrap_or_else(|refusals| {
             refusals.into_iter().for_each(|(key, flaw)| errors.add(key, flaw));
             Vec::new()
@@ -82,15 +80,52 @@ impl Flags {
     }
 }
 
+/// The flags of `set`, which `enqueue` takes beside files too: typed, not yet checked.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[expect(missing_docs, reason = "named as the flags are")]
+pub struct Changes {
+    pub name: Option<String>,
+    pub tags: Vec<String>,
+    pub priority: Option<i64>,
+    pub not_before: Option<String>,
+}
+
+/// [`Changes`] that are right; `None` leaves a thing as it is.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[expect(missing_docs, reason = "named as the flags are")]
+pub struct CheckedChanges {
+    pub name: Option<String>,
+    pub tags: Option<Vec<String>>,
+    pub priority: Option<i8>,
+    pub not_before: Option<Timestamp>,
+}
+
+impl Changes {
+    /// By the rules of files; or everything that is wrong.
+    pub fn read(self) -> Result<CheckedChanges, Vec<FlagError>> {
+        let mut errors = Errors::default();
+        let tags = Some(self.tags).filter(|tags| !tags.is_empty());
+        let checked = CheckedChanges {
+            name: errors.keep("name", self.name, |text| rules::label(&text)),
+            tags: errors.keep("tag", tags, rules::tags),
+            priority: errors.keep("priority", self.priority, rules::priority),
+            not_before: errors.keep("not_before", self.not_before, |text| rules::not_before(&text)),
+        };
+        if errors.0.is_empty() { Ok(checked) } else { Err(errors.0) }
+    }
+}
+
 #[derive(Default)]
 struct Errors(Vec<FlagError>);
 
 impl Errors {
-    fn keep<T>(&mut self, key: &str, result: Result<Option<T>, Flaw>) -> Option<T> {
-        result.unwrap_or_else(|flaw| {
-            self.add(key, flaw);
-            None
-        })
+    fn keep<V, T>(
+        &mut self,
+        key: &str,
+        value: Option<V>,
+        rule: impl FnOnce(V) -> Result<T, Flaw>,
+    ) -> Option<T> {
+        rule(value?).map_err(|flaw| self.add(key, flaw)).ok()
     }
 
     fn add(&mut self, key: &str, flaw: Flaw) {
@@ -140,7 +175,7 @@ mod tests {
         insta::assert_snapshot!(said(flags), @r#"
         --name: it is empty (leave it out)
         --output: {nmae} is not a field of templates
-        --tag: 61 characters; at most 60
+        --tag: a tag has 61 characters; at most 60
         --priority: 101 is out of range: -100 to 100, higher first
         --takes: 0 is out of range: 1 to 20 renders of one request
         --not-before: 2026-12-24 18:00 has no offset, so it is another moment in every time zone (write 2026-12-24T18:00:00+01:00 with your own offset, or 2026-12-24T18:00:00Z for UTC)
@@ -149,6 +184,17 @@ mod tests {
         --duration: 20 is out of range: a video lasts 3 to 15 seconds
         --aspect-ratio: "4:3" is not one of "16:9", "9:16", "1:1"
         "#);
+    }
+
+    #[test]
+    fn changes_obey_the_rules_of_files() {
+        let right = Changes { tags: vec!["a".into(), "a".into()], priority: Some(-5), ..Changes::default() };
+        let checked = right.read().unwrap();
+        assert_eq!((checked.tags, checked.priority, checked.name), (Some(vec!["a".into()]), Some(-5), None));
+        let wrong =
+            Changes { priority: Some(101), not_before: Some("tomorrow".into()), ..Changes::default() };
+        let errors = wrong.read().unwrap_err();
+        assert_eq!(errors.iter().map(|e| e.flag.as_str()).collect::<Vec<_>>(), ["priority", "not-before"]);
     }
 
     #[test]

@@ -40,17 +40,26 @@ impl Store {
         free(&rows, limit, busy, next)
     }
 
-    /// Commits what a status call showed, if the job is still as it was read.
+    /// Commits what a status call showed, if the job is still as it was read. `no_fresh_link` counts as a failed try of
+    /// the videos that are missing.
     pub async fn settle_poll(
         &self,
         job: JobId,
         read: Version,
         plan: PollPlan,
         note: Option<String>,
+        no_fresh_link: bool,
         now: Timestamp,
     ) -> Result<()> {
-        self.write(move |c, ring| Box::pin(async move { settle(c, ring, job, read, &plan, note, now).await }))
-            .await
+        self.write(move |c, ring| {
+            Box::pin(async move {
+                if no_fresh_link {
+                    count_failures(c, job, now).await?;
+                }
+                settle(c, ring, job, read, &plan, note, now).await
+            })
+        })
+        .await
     }
 }
 
@@ -104,6 +113,18 @@ async fn settle(
     let due_at = Some(plan.due_at);
     let fence = Fence::Version(read);
     step(c, ring, &Step { job, fence, event, at: now, due_at, error: None, note }).await?;
+    Ok(())
+}
+
+async fn count_failures(c: &mut SqliteConnection, job: JobId, now: Timestamp) -> Result<()> {
+    sqlx::query(
+        "UPDATE outputs SET failures = failures + 1, failing_since = coalesce(failing_since, ?)
+         WHERE job_id = ? AND published_at IS NULL",
+    )
+    .bind(now.as_millis())
+    .bind(job.0)
+    .execute(c)
+    .await?;
     Ok(())
 }
 

@@ -109,7 +109,7 @@ async fn write_job(
     };
     let submitted = matches!(s.event, Event::SubmitStarted { .. }).then_some(s.at.as_millis());
     let changed = sqlx::query(
-        "UPDATE jobs SET version = ?, state = ?, data = ?, lane = ?, needs_person = ?, task_id = ?, due_at = ?, error = ?,
+        "UPDATE jobs SET version = ?, state = ?, data = ?, lane = ?, needs_person = ?, in_flight = ?, task_id = ?, due_at = ?, error = ?,
             submitted_at = coalesce(?, submitted_at), finished_at = ?,
             notes = CASE WHEN ? IS NULL THEN notes ELSE json_insert(notes, '$[#]', ?) END
          WHERE id = ? AND version = ?",
@@ -119,6 +119,7 @@ async fn write_job(
     .bind(serde_json::to_string(to)?)
     .bind(to.lane().map(Lane::as_str))
     .bind(to.needs_person().is_some())
+    .bind(to.in_flight())
     .bind(to.task().map(|t| t.as_str()))
     .bind(to.lane().and(s.due_at).map(Timestamp::as_millis))
     .bind(error.map(serde_json::to_string).transpose()?)
@@ -176,8 +177,13 @@ async fn settle(
         .await?
         .ok_or_else(missing)?;
     let current = row::outcome(&found)?;
-    // `--resubmit` leaves its attempt in doubt: that is no change.
-    if current == outcome && matches!(s.event, Event::Resubmitted { .. }) {
+    // `--resubmit` leaves its attempt in doubt, and a lost video that is written off stays charged: that is no change.
+    let unchanged = match s.event {
+        Event::Resubmitted { .. } => current == outcome,
+        Event::WrittenOff { .. } => current == Outcome::Accepted,
+        _ => false,
+    };
+    if unchanged {
         return Ok(());
     }
     if !current.may_become(outcome) {

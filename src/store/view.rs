@@ -120,11 +120,10 @@ impl Store {
 
     /// These jobs, in the order of their numbers; every one of them must be there.
     pub async fn jobs(&self, ids: &[JobId]) -> Result<Vec<Job>> {
-        let rows =
-            sqlx::query(select_job!("WHERE j.id IN (SELECT value FROM json_each(?)) ORDER BY j.id"))
-                .bind(serde_json::to_string(ids)?)
-                .fetch_all(&self.readers)
-                .await?;
+        let rows = sqlx::query(select_job!("WHERE j.id IN (SELECT value FROM json_each(?)) ORDER BY j.id"))
+            .bind(serde_json::to_string(ids)?)
+            .fetch_all(&self.readers)
+            .await?;
         let jobs = rows.iter().map(row::job).collect::<Result<Vec<_>>>()?;
         match ids.iter().find(|id| jobs.binary_search_by_key(id, |job| &job.id).is_err()) {
             Some(missing) => Err(StoreError::NoSuchJob(*missing)),
@@ -210,6 +209,19 @@ impl Store {
                 })
             })
             .collect()
+    }
+
+    /// What SQLite finds wrong with the file or with references between its rows; nothing when all is well. It reads
+    /// the whole database.
+    pub async fn check(&self) -> Result<Vec<String>> {
+        let mut c = self.readers.acquire().await?;
+        let mut found: Vec<String> = sqlx::query_scalar("PRAGMA integrity_check").fetch_all(&mut *c).await?;
+        found.retain(|line| line != "ok");
+        for row in sqlx::query("PRAGMA foreign_key_check").fetch_all(&mut *c).await? {
+            let (table, parent): (String, String) = (row.try_get(0)?, row.try_get(2)?);
+            found.push(format!("a row of {table} refers to a row of {parent} that is not there"));
+        }
+        Ok(found)
     }
 
     /// Jobs by state; states without jobs are left out.

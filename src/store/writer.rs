@@ -56,14 +56,56 @@ impl Ring {
     }
 }
 
+/// Answers the caller of one operation, once it is known whether its group was committed.
 type Answer = Box<dyn FnOnce(std::result::Result<(), Refusal>) + Send>;
-type Operation = Box<
-    dyn for<'c> FnOnce(
-            &'c mut SqliteConnection,
-            &'c mut Ring,
-        ) -> BoxFuture<'c, std::result::Result<Answer, Answer>>
-        + Send,
->;
+
+/// What waits for the writer: run in a transaction, or refused when there was none.
+pub(super) trait Operation: Send {
+    /// Runs it; `Err` undoes it alone.
+    fn run<'c>(
+        self: Box<Self>,
+        connection: &'c mut SqliteConnection,
+        ring: &'c mut Ring,
+    ) -> BoxFuture<'c, std::result::Result<Answer, Answer>>;
+
+    /// Says that it was not run.
+    fn refuse(self: Box<Self>, refusal: Refusal);
+}
+
+/// An operation and whoever waits for its answer.
+struct Waiting<T, F> {
+    operation: F,
+    reply: oneshot::Sender<Result<T>>,
+}
+
+impl<T, F> Operation for Waiting<T, F>
+where
+    T: Send + 'static,
+    F: for<'c> FnOnce(&'c mut SqliteConnection, &'c mut Ring) -> BoxFuture<'c, Result<T>> + Send + 'static,
+{
+    fn run<'c>(
+        self: Box<Self>,
+        connection: &'c mut SqliteConnection,
+        ring: &'c mut Ring,
+    ) -> BoxFuture<'c, std::result::Result<Answer, Answer>> {
+        let Waiting { operation, reply } = *self;
+        Box::pin(async move {
+            // A caller that no longer waits is no error: its operation is committed all the same.
+            match operation(connection, ring).await {
+                Ok(value) => Ok(Box::new(move |committed: std::result::Result<(), Refusal>| {
+                    reply.send(committed.map(|()| value).map_err(Refusal::into_error)).ok();
+                }) as Answer),
+                Err(error) => Err(Box::new(move |_| {
+                    reply.send(Err(error)).ok();
+                }) as Answer),
+            }
+        })
+    }
+
+    fn refuse(self: Box<Self>, refusal: Refusal) {
+        self.reply.send(Err(refusal.into_error())).ok();
+    }
+}
 
 /// Why a whole group was not committed.
 #[derive(Clone, Debug)]
@@ -72,13 +114,19 @@ pub(super) struct Refusal {
     fault: CommitFault,
 }
 
+impl Refusal {
+    fn into_error(self) -> StoreError {
+        StoreError::Commit(self.message, self.fault)
+    }
+}
+
 /// Where operations wait for the writer.
-pub(super) type Inbox = mpsc::Sender<Operation>;
+pub(super) type Inbox = mpsc::Sender<Box<dyn Operation>>;
 
 /// The writer's side: `run` it beside the work.
 pub struct Writer {
     connection: SqliteConnection,
-    waiting: mpsc::Receiver<Operation>,
+    waiting: mpsc::Receiver<Box<dyn Operation>>,
     bells: Arc<Bells>,
 }
 
@@ -92,32 +140,10 @@ impl Store {
             + Send
             + 'static,
     {
-        let (reply, answer) = oneshot::channel::<Result<T>>();
-        let operation: Operation = Box::new(move |connection, ring| {
-            Box::pin(async move {
-                match operation(connection, ring).await {
-                    Ok(value) => Ok(answer_after_commit(reply, value)),
-                    Err(error) => Err(answer_refused(reply, error)),
-                }
-            })
-        });
-        self.inbox.send(operation).await.map_err(|_| StoreError::Closed)?;
+        let (reply, answer) = oneshot::channel();
+        self.inbox.send(Box::new(Waiting { operation, reply })).await.map_err(|_| StoreError::Closed)?;
         answer.await.map_err(|_| StoreError::Closed)?
     }
-}
-
-fn answer_after_commit<T: Send + 'static>(reply: oneshot::Sender<Result<T>>, value: T) -> Answer {
-    Box::new(move |committed| {
-        let result = committed.map(|()| value).map_err(|r| StoreError::Commit(r.message, r.fault));
-        // A caller that no longer waits is no error: its operation is committed.
-        reply.send(result).ok();
-    })
-}
-
-fn answer_refused<T: Send + 'static>(reply: oneshot::Sender<Result<T>>, error: StoreError) -> Answer {
-    Box::new(move |_| {
-        reply.send(Err(error)).ok();
-    })
 }
 
 impl Writer {
@@ -130,17 +156,20 @@ impl Writer {
     pub async fn run(mut self) -> Result<()> {
         let mut group = Vec::with_capacity(GROUP);
         while self.waiting.recv_many(&mut group, GROUP).await > 0 {
-            self.commit(group.drain(..).collect()).await;
+            self.commit(&mut group).await;
         }
         self.connection.close().await.map_err(StoreError::from)
     }
 
-    async fn commit(&mut self, group: Vec<Operation>) {
+    async fn commit(&mut self, group: &mut Vec<Box<dyn Operation>>) {
         let mut answers: Vec<Answer> = Vec::with_capacity(group.len());
         let mut ring = Ring::default();
-        let result = run_group(&mut self.connection, group, &mut answers, &mut ring).await;
+        let mut operations = group.drain(..);
+        let result = run_group(&mut self.connection, &mut operations, &mut answers, &mut ring).await;
         let verdict = result.map_err(|e| Refusal { message: e.to_string(), fault: commit_fault(&e) });
-        if verdict.is_ok() {
+        if let Err(refusal) = &verdict {
+            operations.for_each(|operation| operation.refuse(refusal.clone()));
+        } else {
             ring.ring(&self.bells);
         }
         for answer in answers {
@@ -151,16 +180,16 @@ impl Writer {
 
 async fn run_group(
     connection: &mut SqliteConnection,
-    group: Vec<Operation>,
+    operations: &mut impl Iterator<Item = Box<dyn Operation>>,
     answers: &mut Vec<Answer>,
     ring: &mut Ring,
 ) -> std::result::Result<(), sqlx::Error> {
     // IMMEDIATE: a transaction that reads first and writes later would fail at once when another process wrote between.
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    for operation in group {
+    for operation in operations {
         // A savepoint each, so that one refused operation does not take its neighbours down.
         let mut savepoint = transaction.begin().await?;
-        match operation(&mut savepoint, ring).await {
+        match operation.run(&mut savepoint, ring).await {
             Ok(answer) => {
                 answers.push(answer);
                 savepoint.commit().await?;

@@ -63,7 +63,9 @@ impl Lane for ErrandLane {
         let key = self.store.holds().await?.into_iter().find(|h| h.name == HoldName::Key);
         let probe_at = key.and_then(|hold| hold.probe_at);
         match probe_at {
-            Some(at) if at <= self.clock.now() => Ok(Look { work: vec![(nobody, Work::ProbeKey)], next_at: None }),
+            Some(at) if at <= self.clock.now() => {
+                Ok(Look { work: vec![(nobody, Work::ProbeKey)], next_at: None })
+            }
             next_at => Ok(Look { work: Vec::new(), next_at }),
         }
     }

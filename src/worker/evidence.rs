@@ -72,16 +72,37 @@ impl Spool {
         blocking(move || disk::remove_durably(&path)).await.ok();
     }
 
-    /// Everything that was kept; files that can't be read are named, not dropped.
+    /// Everything that was kept; files that can't be read are named, not dropped. No folder: nothing was ever kept.
     pub fn read_all(&self) -> io::Result<Vec<Result<Spooled, (PathBuf, String)>>> {
         let mut all = Vec::new();
-        for entry in std::fs::read_dir(&self.dir)? {
+        let entries = match std::fs::read_dir(&self.dir) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(all),
+            entries => entries?,
+        };
+        for entry in entries {
             let path = entry?.path();
-            if path.extension().is_some_and(|e| e == "json") {
-                all.push(read(&path).map_err(|why| (path, why)));
+            let cut = path.extension().is_some_and(|e| e == "tmp");
+            if cut || path.extension().is_some_and(|e| e == "json") {
+                let read = if cut { self.complete(&path) } else { read(&path).map(Some) };
+                all.extend(read.map_err(|why| (path, why)).transpose());
             }
         }
         Ok(all)
+    }
+
+    /// Takes up a file that a kill left between its writing and its renaming: whole, it is an answer like any other;
+    /// empty, there was none.
+    fn complete(&self, path: &Path) -> Result<Option<Spooled>, String> {
+        let said = |e: DiskError| e.to_string();
+        if disk::read_bounded(path, MAX_FILE_BYTES).map_err(said)?.is_empty() {
+            return disk::remove_durably(path).map(|()| None).map_err(said);
+        }
+        let spooled = read(path)?;
+        match disk::rename_no_clobber(path, &self.file(spooled.job, spooled.attempt)) {
+            // The same answer was kept before, and is read by its own name.
+            Err(DiskError::Exists { .. }) => disk::remove_durably(path).map(|()| None).map_err(said),
+            other => other.map(|()| Some(spooled)).map_err(said),
+        }
     }
 }
 

@@ -12,7 +12,10 @@ use crate::{
     domain::{JobId, plan::download::FetchTrouble},
     failpoint::{Point, reach},
     provider::{FetchError, Media, Resume},
-    store::{Store, StoreError, download::{Output, Partial}},
+    store::{
+        Store, StoreError,
+        download::{Output, Partial},
+    },
 };
 
 /// Bytes gathered before they are written: one hop to a blocking thread each.
@@ -110,10 +113,14 @@ impl Fetch<'_> {
         };
         let mut part = self.take_up(position).await?;
         reach(Point::DownloadCreated);
-        let resume = etag.filter(|_| part.written_bytes() > 0).map(|etag| Resume { offset: part.written_bytes(), etag });
+        let resume = etag
+            .filter(|_| part.written_bytes() > 0)
+            .map(|etag| Resume { offset: part.written_bytes(), etag });
         let mut body = self.media.open(&output.url, resume.as_ref()).await?;
         if body.offset != part.written_bytes() {
-            // The whole comes again: another version, or a server without ranges.
+            // The whole comes again: another version, or a server without ranges. The part has a lock, which it would
+            // hold against itself.
+            drop(part);
             part = self.take_up(0).await?;
         }
         if let Some(total) = body.total {

@@ -4,6 +4,7 @@
 //! no state that matters: due times are rows, a wake-up is only a hint. It must not decide what an observation means;
 //! that is `domain::plan`.
 
+pub mod answer;
 pub mod download;
 pub mod errand;
 pub mod evidence;
@@ -60,7 +61,11 @@ pub trait Lane: Send + Sync + 'static {
     fn bell(&self) -> &Notify;
 
     /// Finds at most `free` pieces of work, none of a job that is `busy` in a step.
-    fn look(&self, free: usize, busy: &HashSet<JobId>) -> impl Future<Output = Result<Look<Self::Work>>> + Send;
+    fn look(
+        &self,
+        free: usize,
+        busy: &HashSet<JobId>,
+    ) -> impl Future<Output = Result<Look<Self::Work>>> + Send;
 
     /// Does one piece of work and reports it. An error is fatal: everything that can be expected is a report.
     fn step(&self, work: Self::Work) -> impl Future<Output = Result<()>> + Send;
@@ -87,7 +92,9 @@ pub async fn run<L: Lane>(lane: Arc<L>, clock: Clock, stop: CancellationToken) -
                         hands.start(&lane, job, work);
                     }
                 }
-                Err(error) => outcome = Err(error.context(format!("the {} lane can't look for work", lane.name()))),
+                Err(error) => {
+                    outcome = Err(error.context(format!("the {} lane can't look for work", lane.name())))
+                }
             }
         }
         if hands.is_empty() && (outcome.is_err() || stop.is_cancelled()) {

@@ -15,7 +15,10 @@ use crate::{
     domain::{
         Event, Job, JobId, Timestamp,
         pace::Pace,
-        plan::poll::{self as plan, PollAnswer, PollFacts, PollPlan, PollPolicy},
+        plan::{
+            download::{DownloadPolicy, FetchFacts, given_up},
+            poll::{self as plan, PollAnswer, PollFacts, PollPlan, PollPolicy},
+        },
     },
     failpoint::{Point, reach},
     provider::Api,
@@ -32,8 +35,22 @@ pub struct PollLane {
     api: Arc<Api>,
     clock: Clock,
     policy: PollPolicy,
+    downloads: DownloadPolicy,
     key_fingerprint: String,
     manners: Mutex<Manners>,
+}
+
+/// What the lane obeys.
+#[derive(Clone, Debug)]
+pub struct PollSettings {
+    /// When to look.
+    pub policy: PollPolicy,
+    /// When a video whose link status never renews is given up.
+    pub downloads: DownloadPolicy,
+    /// Status calls a second at most.
+    pub max_per_second: f64,
+    /// Of the key in use.
+    pub key_fingerprint: String,
 }
 
 /// What keeps the lane from asking too much. In memory: after a restart it starts afresh, politely.
@@ -49,17 +66,11 @@ const KNOWN_WORDS: [&str; 2] = ["IN_PROGRESS", "PROCESSING"];
 const MAX_WORDS: usize = 50;
 
 impl PollLane {
-    /// A lane that asks at most `max_per_second`.
-    pub fn new(
-        store: Store,
-        api: Arc<Api>,
-        clock: Clock,
-        policy: PollPolicy,
-        max_per_second: f64,
-        key_fingerprint: String,
-    ) -> Self {
+    /// A lane that obeys `settings`.
+    pub fn new(store: Store, api: Arc<Api>, clock: Clock, settings: PollSettings) -> Self {
+        let PollSettings { policy, downloads, max_per_second, key_fingerprint } = settings;
         let manners = Manners { pace: Pace::new(max_per_second), quiet_until: None, words: HashSet::new() };
-        Self { store, api, clock, policy, key_fingerprint, manners: Mutex::new(manners) }
+        Self { store, api, clock, policy, downloads, key_fingerprint, manners: Mutex::new(manners) }
     }
 
     fn manners(&self) -> std::sync::MutexGuard<'_, Manners> {
@@ -73,6 +84,18 @@ impl PollLane {
             return Err(until);
         }
         manners.pace.take(want, now)
+    }
+
+    /// The end of a job whose links stayed dead, when even status has had no fresh one for long enough.
+    async fn out_of_patience(&self, job: &Job, now: Timestamp) -> Result<Option<Event>> {
+        let outputs = self.store.outputs(job.id).await?;
+        let Some(missing) = outputs.iter().find(|o| o.published_at.is_none()) else { return Ok(None) };
+        let facts = FetchFacts {
+            failures: missing.failures.saturating_add(1),
+            failing_since: missing.failing_since.unwrap_or(now),
+            policy: self.downloads,
+        };
+        Ok(given_up("status has no fresh link", &facts, now))
     }
 
     fn log_new_word(&self, answer: &PollAnswer) {
@@ -119,7 +142,9 @@ impl Lane for PollLane {
     }
 
     async fn step(&self, job: Job) -> Result<()> {
-        let (Some(task), Some(made)) = (job.state.task().cloned(), job.made_with.clone()) else { return Ok(()) };
+        let (Some(task), Some(made)) = (job.state.task().cloned(), job.made_with.clone()) else {
+            return Ok(());
+        };
         let (answer, _) = self.api.status(&made.base_url, &task).await;
         reach(Point::PollAnswered);
         self.log_new_word(&answer);
@@ -129,7 +154,11 @@ impl Lane for PollLane {
             same_key: made.key_fingerprint == self.key_fingerprint,
             policy: self.policy,
         };
-        let plan = plan::seen(&job.state, &answer, &facts, now, self.clock.dice());
+        let mut plan = plan::seen(&job.state, &answer, &facts, now, self.clock.dice());
+        let no_fresh_link = plan.event.is_none() && plan::says_no_link(&job.state, &answer);
+        if no_fresh_link {
+            plan.event = self.out_of_patience(&job, now).await?;
+        }
         if let Some(quiet) = plan.quiet_until {
             warn!(until = %quiet, "status calls pause");
             let mut manners = self.manners();
@@ -137,7 +166,7 @@ impl Lane for PollLane {
         }
         let note = drift(&plan, &job);
         report(&job, &answer, &plan);
-        match self.store.settle_poll(job.id, job.version, plan, note, now).await {
+        match self.store.settle_poll(job.id, job.version, plan, note, no_fresh_link, now).await {
             Ok(()) => reach(Point::PollCommitted),
             // A person moved the job while the call was under way: the next look sees it as it is.
             Err(StoreError::Stale { .. } | StoreError::NoSuchJob(_)) => false,
@@ -151,7 +180,8 @@ impl Lane for PollLane {
 fn drift(plan: &PollPlan, job: &Job) -> Option<String> {
     let charged = plan.event.as_ref()?.charged()?;
     let known = job.charged.unwrap_or(job.estimate);
-    (charged != known).then(|| format!("price drift: {charged} credits were charged in the end, {known} before"))
+    (charged != known)
+        .then(|| format!("price drift: {charged} credits were charged in the end, {known} before"))
 }
 
 fn report(job: &Job, answer: &PollAnswer, plan: &PollPlan) {
@@ -165,7 +195,9 @@ fn report(job: &Job, answer: &PollAnswer, plan: &PollPlan) {
         }
         Some(Event::LinkRenewed) => info!(job.id = id.0, "job {id} has a fresh link"),
         Some(Event::Watched { watch }) => info!(job.id = id.0, watch = ?watch, "job {id} is watched"),
-        Some(_) | None => debug!(job.id = id.0, seen = ?answer, due_at = %plan.due_at, "job {id} was looked at"),
+        Some(_) | None => {
+            debug!(job.id = id.0, seen = ?answer, due_at = %plan.due_at, "job {id} was looked at")
+        }
     }
     if let Some((hold, why)) = &plan.hold {
         warn!(hold = hold.as_str(), why = ?why, "submits stop: {}", hold.remedy());

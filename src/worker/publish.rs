@@ -87,7 +87,12 @@ impl Publish<'_> {
     }
 
     /// Takes up a file that an earlier run verified and may or may not have renamed. `false` when nothing of it is left.
-    pub(super) async fn take_up(&self, relative: &Path, part: PathBuf, file: &OutputFile) -> Result<bool, Ended> {
+    pub(super) async fn take_up(
+        &self,
+        relative: &Path,
+        part: PathBuf,
+        file: &OutputFile,
+    ) -> Result<bool, Ended> {
         let Ok(sha256) = file.sha256.parse::<Sha256>() else { return Ok(false) };
         let (path, bytes) = (PathBuf::from(&file.path), file.bytes);
         let (there, hash) = (path.clone(), sha256);
@@ -131,7 +136,13 @@ impl Publish<'_> {
     }
 
     /// Writes the sidecar and commits the end.
-    async fn tell(&self, path: &Path, bytes: u64, sha256: &Sha256, info: Option<&Mp4Info>) -> Result<(), Ended> {
+    async fn tell(
+        &self,
+        path: &Path,
+        bytes: u64,
+        sha256: &Sha256,
+        info: Option<&Mp4Info>,
+    ) -> Result<(), Ended> {
         let now = self.clock.now();
         let mut note = info.and_then(|info| differs(&self.job.request, info));
         if self.settings.sidecar {
@@ -156,8 +167,9 @@ fn differs(request: &Request, info: &Mp4Info) -> Option<String> {
     }
     let asked_ms = u64::from(request.duration_s()?) * 1000;
     let is_ms = info.duration_ms;
-    (is_ms.abs_diff(asked_ms) > LENGTH_TOLERANCE_MS)
-        .then(|| format!("{:.1} s long, {:.1} s were asked for", is_ms as f64 / 1000.0, asked_ms as f64 / 1000.0))
+    (is_ms.abs_diff(asked_ms) > LENGTH_TOLERANCE_MS).then(|| {
+        format!("{:.1} s long, {:.1} s were asked for", is_ms as f64 / 1000.0, asked_ms as f64 / 1000.0)
+    })
 }
 
 fn sidecar_text(job: &Job, path: &Path, bytes: u64, sha256: &Sha256, now: Timestamp) -> String {

@@ -1,6 +1,11 @@
 //! The submit lane: intents through the gate, one POST each, and its outcome on record.
 
-use std::{collections::HashSet, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use tokio::sync::Notify;
@@ -8,41 +13,60 @@ use tracing::{error, info, warn};
 
 use super::{
     Lane, Look,
-    evidence::{Spool, Spooled},
+    answer::{Answers, Reader},
+    evidence::Spooled,
 };
 use crate::{
-    clock::Clock,
     disk,
     domain::{
-        Credits, Event, JobId, State,
+        Credits, Event, JobId, State, Timestamp,
         attempt::AttemptNo,
-        evidence::Evidence,
         hold::{Hold, HoldName},
-        plan::submit::{self as plan, Deferral, SubmitAnswer, SubmitFacts},
     },
     failpoint::{Point, reach},
-    provider::{Api, classify},
+    provider::Api,
     store::{
-        Store, StoreError,
+        StoreError,
         step::Moved,
         submit::{ClaimPolicy, Intent, SubmitOutcome},
     },
 };
 
+/// How often free space is looked at before a submit: a disk does not fill faster than this by much, and what is under
+/// way is small beside `output.min_free`.
+const DISK_LOOK_EVERY: Duration = Duration::from_secs(1);
+/// After a download could not be stored, this long after its next try is due the hold it set is no longer believed.
+const DOWNLOAD_TELLS: Duration = Duration::from_secs(60);
+
 /// Submits jobs.
 pub struct SubmitLane {
-    /// The database.
-    pub store: Store,
+    /// How answers are read, and where they are kept.
+    pub answers: Answers,
     /// The provider.
     pub api: Arc<Api>,
-    /// The clock.
-    pub clock: Clock,
     /// What an intent needs.
     pub policy: ClaimPolicy,
-    /// How answers are read.
+    /// What else submits obey.
     pub settings: SubmitSettings,
-    /// Where evidence goes when the database can't take it.
-    pub spool: Spool,
+    /// When the disk was looked at.
+    pub disk_watch: DiskWatch,
+}
+
+/// Remembers when the disk was last looked at: under load there are hundreds of looks for work a second.
+#[derive(Debug, Default)]
+pub struct DiskWatch(Mutex<Option<Timestamp>>);
+
+impl DiskWatch {
+    /// Whether it is time again; if so, this counts as a look.
+    fn is_due(&self, now: Timestamp) -> bool {
+        // Nothing that can panic runs under this lock.
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = last.is_none_or(|last| now.since(last).max(last.since(now)) >= DISK_LOOK_EVERY);
+        if due {
+            *last = Some(now);
+        }
+        due
+    }
 }
 
 /// The part of the configuration that submits obey besides the gate.
@@ -50,10 +74,6 @@ pub struct SubmitLane {
 pub struct SubmitSettings {
     /// POSTs at once.
     pub workers: usize,
-    /// `submit.on_internal_error = "hold"`.
-    pub hold_on_internal_error: bool,
-    /// The first look at a new task.
-    pub poll_first: Duration,
     /// The root of the videos, whose free space is watched.
     pub output_root: PathBuf,
     /// Less free space than this stops submits: never pay for what can't be stored.
@@ -72,22 +92,28 @@ impl Lane for SubmitLane {
     }
 
     fn bell(&self) -> &Notify {
-        &self.store.bells().submit
+        &self.answers.store.bells().submit
     }
 
     async fn look(&self, free: usize, _: &HashSet<JobId>) -> Result<Look<Intent>> {
-        let now = self.clock.now();
+        let Answers { store, clock, .. } = &self.answers;
+        let now = clock.now();
         self.watch_disk().await?;
         reach(Point::SubmitBeforeIntent);
         let workers = u32::try_from(free).unwrap_or(u32::MAX);
-        let claimed = self.store.claim_submits(workers, &self.policy, now, self.clock.day_start(now)).await?;
+        let claimed = store.claim_submits(workers, &self.policy, now, clock.day_start(now)).await?;
         Ok(Look { work: claimed.intents.into_iter().map(|i| (i.job, i)).collect(), next_at: claimed.next_at })
     }
 
     async fn step(&self, intent: Intent) -> Result<()> {
         reach(Point::SubmitIntent);
         let (job, attempt) = (intent.job, intent.attempt);
-        info!(job.id = job.0, attempt = attempt.0, credits.estimated = intent.estimate.get(), "job {job} is submitted");
+        info!(
+            job.id = job.0,
+            attempt = attempt.0,
+            credits.estimated = intent.estimate.get(),
+            "job {job} is submitted"
+        );
         let evidence = self.api.generate(intent.body).await;
         reach(Point::SubmitAnswered);
         let reader = Reader {
@@ -96,50 +122,12 @@ impl Lane for SubmitLane {
             deferrals: intent.deferrals,
             estimate: intent.estimate,
         };
-        let outcome = self.read(job, &reader, evidence).await?;
+        let outcome = self.answers.read(job, &reader, evidence).await?;
         self.keep(outcome).await
     }
 }
 
-/// What reading an answer needs to know about its job.
-pub(super) struct Reader {
-    pub attempt: AttemptNo,
-    pub internal_errors: u32,
-    pub deferrals: u32,
-    pub estimate: Credits,
-}
-
 impl SubmitLane {
-    /// From the raw answer to what is written.
-    pub(super) async fn read(&self, job: JobId, reader: &Reader, evidence: Evidence) -> Result<SubmitOutcome> {
-        let answer = classify::submit(&evidence);
-        let key_works = match &answer {
-            SubmitAnswer::Deferred { why: Deferral::Forbidden, .. } => {
-                // The free status call takes its time, and the answer must not be lost meanwhile.
-                let attempt = reader.attempt;
-                self.spool.keep(Spooled { job, attempt, evidence: evidence.clone() }).await.ok();
-                self.api.key_works().await
-            }
-            SubmitAnswer::Accepted { .. }
-            | SubmitAnswer::Refused(_)
-            | SubmitAnswer::Deferred { .. }
-            | SubmitAnswer::Unknown { .. } => None,
-        };
-        let (now, dice) = (self.clock.now(), self.clock.dice());
-        let facts = SubmitFacts {
-            attempt: reader.attempt,
-            internal_errors: reader.internal_errors,
-            not_sent: reader.deferrals,
-            key_works,
-            hold_on_internal_error: self.settings.hold_on_internal_error,
-            poll_first: self.settings.poll_first,
-        };
-        let plan = plan::answered(&answer, &facts, now, dice);
-        let note = note(&answer, reader.estimate);
-        let attempt = reader.attempt;
-        Ok(SubmitOutcome { job, attempt, plan, evidence, note, gate: self.policy.gate, now, dice })
-    }
-
     /// Commits an outcome. When the database can't take it, room is made and it is tried once more; then it goes to the
     /// spool, and the daemon stops with an error; when even that fails, the task id is printed before anything else.
     async fn keep(&self, outcome: SubmitOutcome) -> Result<()> {
@@ -147,27 +135,36 @@ impl SubmitLane {
         let mut committed = self.commit(outcome.clone()).await;
         if matches!(&committed, Err(e) if e.is_full()) {
             warn!(job.id = job.0, "the disk is full: the reserve beside the database is released");
-            self.spool.release_reserve().await;
+            self.answers.spool.release_reserve().await;
             committed = self.commit(outcome.clone()).await;
         }
         match committed {
             Ok(moved) => {
-                self.spool.forget(job, attempt).await;
+                self.answers.spool.forget(job, attempt).await;
                 reach(Point::SubmitCommitted);
                 report(job, attempt, &outcome, &moved);
                 Ok(())
             }
             Err(refused) => {
                 let task = task_of(&outcome).unwrap_or("none");
-                if let Err(unspooled) = self.spool.keep(Spooled { job, attempt, evidence: outcome.evidence.clone() }).await {
+                if let Err(unspooled) = self
+                    .answers
+                    .spool
+                    .keep(Spooled { job, attempt, evidence: outcome.evidence.clone() })
+                    .await
+                {
                     last_words(job, attempt, task);
-                    error!(job.id = job.0, task.id = task, "the answer for job {job} could not be kept: {unspooled}");
+                    error!(
+                        job.id = job.0,
+                        task.id = task,
+                        "the answer for job {job} could not be kept: {unspooled}"
+                    );
                 }
                 reach(Point::SubmitSpooled);
                 Err(refused).with_context(|| {
                     format!(
                         "the answer to job {job}, attempt {attempt} (task {task}) is kept in {} and read at the next start",
-                        self.spool.dir().display()
+                        self.answers.spool.dir().display()
                     )
                 })
             }
@@ -179,30 +176,44 @@ impl SubmitLane {
             let fault = crate::store::CommitFault::Full;
             return Err(StoreError::Commit("a test says so".to_owned(), fault));
         }
-        self.store.settle_submit(outcome).await
+        self.answers.store.settle_submit(outcome).await
     }
 
-    /// Sets and lifts the `disk` hold by the free space under the output root.
-    async fn watch_disk(&self) -> Result<()> {
+    /// Sets and lifts the `disk` hold by the free space under the output root, before anything is paid for.
+    pub async fn watch_disk(&self) -> Result<()> {
+        if !self.disk_watch.is_due(self.answers.clock.now()) {
+            return Ok(());
+        }
         let root = self.settings.output_root.clone();
-        let free = tokio::task::spawn_blocking(move || disk::space::free_bytes(&root)).await?;
+        let free = tokio::task::spawn_blocking(move || {
+            disk::space::check_writable(&root)?;
+            disk::free_bytes(&root)
+        })
+        .await?;
         let why = match free {
             Ok(free) if free >= self.settings.min_free_bytes => None,
-            Ok(free) => Some(format!("{free} bytes are free, output.min_free is {}", self.settings.min_free_bytes)),
+            Ok(free) => {
+                Some(format!("{free} bytes are free, output.min_free is {}", self.settings.min_free_bytes))
+            }
             Err(error) => Some(error.to_string()),
         };
-        let held = self.store.holds().await?.iter().any(|h| h.name == HoldName::Disk);
-        match why {
-            Some(why) if !held => {
+        let now = self.answers.clock.now();
+        let held = self.answers.store.holds().await?.into_iter().find(|h| h.name == HoldName::Disk);
+        match (why, held) {
+            (Some(why), None) => {
                 warn!(hold = "disk", "submits stop: {why}");
-                let since = self.clock.now();
-                self.store.hold(Hold { name: HoldName::Disk, since, why, until: None, probe_at: None }).await?;
+                self.answers
+                    .store
+                    .hold(Hold { name: HoldName::Disk, since: now, why, until: None, probe_at: None })
+                    .await?;
             }
-            None if held => {
-                info!(hold = "disk", "submits go on: there is room again");
-                self.store.lift(vec![HoldName::Disk]).await?;
+            // A download that could not be stored set it: the next download tells, unless none comes.
+            (None, Some(Hold { probe_at: Some(at), .. })) if now < at + DOWNLOAD_TELLS => {}
+            (None, Some(_)) => {
+                info!(hold = "disk", "submits go on: videos can be stored again");
+                self.answers.store.lift(vec![HoldName::Disk]).await?;
             }
-            Some(_) | None => {}
+            (Some(_), Some(_)) | (None, None) => {}
         }
         Ok(())
     }
@@ -215,25 +226,10 @@ fn task_of(outcome: &SubmitOutcome) -> Option<&str> {
     }
 }
 
-fn note(answer: &SubmitAnswer, estimate: Credits) -> Option<String> {
-    match answer {
-        SubmitAnswer::Accepted { salvaged: true, task, .. } => {
-            Some(format!("the answer was cut; task {task} was salvaged from what came"))
-        }
-        SubmitAnswer::Accepted { charged: Some(charged), .. } if *charged != estimate => {
-            Some(format!("price drift: {charged} credits were charged, {estimate} expected"))
-        }
-        SubmitAnswer::Accepted { charged: None, .. } => {
-            Some(format!("the provider did not say what it charged; {estimate} credits are counted"))
-        }
-        SubmitAnswer::Accepted { .. }
-        | SubmitAnswer::Refused(_)
-        | SubmitAnswer::Deferred { .. }
-        | SubmitAnswer::Unknown { .. } => None,
-    }
-}
-
-#[expect(clippy::print_stderr, reason = "the last resort: neither the database nor the spool took the task id")]
+#[expect(
+    clippy::print_stderr,
+    reason = "the last resort: neither the database nor the spool took the task id"
+)]
 fn last_words(job: JobId, attempt: AttemptNo, task: &str) {
     eprintln!("klingd: KEEP THIS: job {job}, attempt {attempt} is task {task}");
 }
@@ -247,7 +243,12 @@ fn report(job: JobId, attempt: AttemptNo, outcome: &SubmitOutcome, moved: &Moved
         }
         State::InDoubt { .. } => {
             let why = doubt(&outcome.plan.event);
-            warn!(job.id = job.0, attempt = attempt.0, why, "job {job} is in doubt: it may be paid; klingd resolve {job}");
+            warn!(
+                job.id = job.0,
+                attempt = attempt.0,
+                why,
+                "job {job} is in doubt: it may be paid; klingd resolve {job}"
+            );
         }
         State::Failed { failure, .. } => {
             warn!(job.id = job.0, code = failure.code, why = ?failure.message, "job {job} is refused, not charged");
@@ -256,7 +257,10 @@ fn report(job: JobId, attempt: AttemptNo, outcome: &SubmitOutcome, moved: &Moved
             let why = outcome.plan.error.as_ref().map(|e| e.message.as_str());
             info!(job.id = job.0, attempt = attempt.0, why = ?why, "job {job} is back in the queue, not charged");
         }
-        State::Submitting { .. } | State::Downloading { .. } | State::Done { .. } | State::Cancelled { .. } => {
+        State::Submitting { .. }
+        | State::Downloading { .. }
+        | State::Done { .. }
+        | State::Cancelled { .. } => {
             info!(job.id = job.0, attempt = attempt.0, "job {job} is {}", moved.to.label());
         }
     }

@@ -93,7 +93,7 @@ pub fn submitted(state: State) -> Job {
 }
 
 pub fn in_doubt() -> Job {
-    submitted(State::InDoubt { attempt: AttemptNo(1) })
+    submitted(State::InDoubt { attempt: AttemptNo(1), cancel: false })
 }
 
 pub fn generating() -> Job {

@@ -20,6 +20,12 @@ pub struct DownloadPolicy {
 
 /// Longest wait between two tries: links elsewhere live for an hour at the least, so several tries fall into it.
 const RETRY_MAX: Duration = Duration::from_secs(600);
+/// Tries in a row before anything is given up: a machine that slept, or a daemon that stood still, through `give_up`
+/// has not tried, and its first try may come before the network does.
+const GIVE_UP_TRIES: u32 = 5;
+/// Interruptions in a row after which the link itself is doubted, a quarter of an hour with the default waits: the
+/// address of a file store that is gone refuses connections, it does not answer 404.
+const STALE_AFTER: u32 = 8;
 /// Bodies that were no video before a fresh link is asked for: once may be a passing error page.
 const WRONG_BODIES: u32 = 2;
 
@@ -65,23 +71,21 @@ pub fn failed(trouble: FetchTrouble, why: &str, facts: &FetchFacts, now: Timesta
     let wait = Backoff { base: facts.policy.retry_base, max: RETRY_MAX }.delay(facts.failures, dice);
     let later = FetchPlan { event: None, due_at: now + wait, from_zero: false };
     let fresh_link = || Some(Event::LinkExpired { why: why.to_owned() });
-    let lost = || {
-        let hours = facts.policy.give_up.as_secs() / 3600;
-        Some(Event::GaveUp {
-            failure: Failure {
-                code: Failure::LOST.to_owned(),
-                message: format!("the video is paid, but its links stayed dead for {hours} h; last: {why}"),
-                charged: Charged::Yes,
-            },
-        })
+    let lost = match trouble {
+        FetchTrouble::Interrupted | FetchTrouble::LinkDead | FetchTrouble::WrongBody => {
+            given_up(why, facts, now)
+        }
+        // Our own disk or our own stop says nothing about the link.
+        FetchTrouble::Disk | FetchTrouble::Stopped => None,
     };
-    let given_up = now.since(facts.failing_since) >= facts.policy.give_up;
+    if lost.is_some() {
+        return FetchPlan { event: lost, due_at: now, from_zero: false };
+    }
     match trouble {
         FetchTrouble::Stopped => FetchPlan { due_at: now, ..later },
-        // A full disk says nothing about the link: the clock of `give_up` stands still.
         FetchTrouble::Disk => later,
-        FetchTrouble::Interrupted | FetchTrouble::LinkDead | FetchTrouble::WrongBody if given_up => {
-            FetchPlan { event: lost(), due_at: now, from_zero: false }
+        FetchTrouble::Interrupted if facts.failures.is_multiple_of(STALE_AFTER) => {
+            FetchPlan { event: fresh_link(), ..later }
         }
         FetchTrouble::Interrupted => later,
         FetchTrouble::LinkDead => FetchPlan { event: fresh_link(), ..later },
@@ -90,6 +94,23 @@ pub fn failed(trouble: FetchTrouble, why: &str, facts: &FetchFacts, now: Timesta
         }
         FetchTrouble::WrongBody => FetchPlan { from_zero: true, ..later },
     }
+}
+
+/// The end of patience: the links stayed dead for `give_up`, and were really tried. The poller asks too, when status
+/// has no fresh link for a job that wants one; such a look counts as a try.
+pub fn given_up(why: &str, facts: &FetchFacts, now: Timestamp) -> Option<Event> {
+    let patient = now.since(facts.failing_since) < facts.policy.give_up || facts.failures < GIVE_UP_TRIES;
+    let lost = || Event::GaveUp {
+        failure: Failure {
+            code: Failure::LOST.to_owned(),
+            message: format!(
+                "the video is paid, but its links have stayed dead since {}; last: {why}",
+                facts.failing_since
+            ),
+            charged: Charged::Yes,
+        },
+    };
+    (!patient).then(lost)
 }
 
 #[cfg(test)]
@@ -115,6 +136,20 @@ mod tests {
             None,
             "our own disk is never the provider's fault"
         );
+    }
+
+    #[test]
+    fn patience_that_was_slept_through_is_not_over() {
+        assert!(matches!(plan(FetchTrouble::LinkDead, 1, 48).event, Some(Event::LinkExpired { .. })));
+        assert_eq!(plan(FetchTrouble::Interrupted, 1, 48).event, None);
+    }
+
+    #[test]
+    fn interruptions_in_a_row_ask_for_a_fresh_link() {
+        let asked = |failures: &u32| {
+            matches!(plan(FetchTrouble::Interrupted, *failures, 0).event, Some(Event::LinkExpired { .. }))
+        };
+        assert_eq!((1..=20).filter(asked).collect::<Vec<_>>(), [8, 16]);
     }
 
     #[test]

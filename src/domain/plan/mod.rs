@@ -5,3 +5,6 @@ pub mod poll;
 pub mod recover;
 pub mod retry;
 pub mod submit;
+
+#[cfg(test)]
+mod plan_tests;

@@ -115,6 +115,12 @@ pub fn seen(state: &State, answer: &PollAnswer, facts: &PollFacts, now: Timestam
             let quiet = retry_after.unwrap_or(facts.policy.slowest / 2).min(Duration::from_secs(3600));
             PollPlan { due_at: later.max(now + quiet), quiet_until: Some(now + quiet), ..stay }
         }
+        // Our key is every task's key: whichever task shows first that it is refused.
+        (PollAnswer::KeyRefused { message }, _) if facts.same_key => {
+            let due_at = now + facts.policy.slowest;
+            let hold = Some((HoldName::Key, message.clone()));
+            PollPlan { hold, due_at, quiet_until: Some(due_at), ..stay }
+        }
         (PollAnswer::Succeeded { urls, .. }, State::Downloading { .. }) if !urls.is_empty() => {
             PollPlan { event: Some(Event::LinkRenewed), urls: bounded(urls), due_at: now, ..stay }
         }
@@ -151,11 +157,7 @@ fn generating(
             }
         }
         PollAnswer::Succeeded { .. } => match watch {
-            Watch::NoUrl { held: true, .. } => PollPlan { due_at: now + HELD_EVERY, ..stay },
-            Watch::NoUrl { since, held: false } if now.since(*since) >= NO_URL_PATIENCE => {
-                becomes(Watch::NoUrl { since: *since, held: true }, now + HELD_EVERY)
-            }
-            Watch::NoUrl { held: false, .. } => PollPlan { due_at: now + policy.every, ..stay },
+            Watch::NoUrl { since, held } => without_url(*since, *held, policy, now, stay),
             Watch::Running | Watch::Failing { .. } | Watch::NotFound { .. } | Watch::OtherKey { .. } => {
                 becomes(Watch::NoUrl { since: now, held: false }, now + policy.every)
             }
@@ -170,7 +172,10 @@ fn generating(
                     Failure { code: Failure::TASK_FAILED.to_owned(), message: message.clone(), charged };
                 PollPlan { event: Some(Event::TaskFailed { failure }), due_at: now, ..stay }
             }
-            Watch::Failing { since, .. } => PollPlan { due_at: *since + policy.confirm_failed, ..stay },
+            // Not later than a whole wait from now: `since` lies in the future after a clock that jumped back.
+            Watch::Failing { since, .. } => {
+                PollPlan { due_at: (*since).min(now) + policy.confirm_failed, ..stay }
+            }
             Watch::Running | Watch::NoUrl { .. } | Watch::NotFound { .. } | Watch::OtherKey { .. } => {
                 becomes(Watch::Failing { since: now, message: message.clone() }, now + policy.confirm_failed)
             }
@@ -182,20 +187,11 @@ fn generating(
             }
             Watch::NotFound { held: false, .. } => stay,
             // A task that was known and is not any more: SUCCESS seen once is never unseen.
-            Watch::NoUrl { .. } => stay,
+            Watch::NoUrl { since, held } => without_url(*since, *held, policy, now, stay),
             Watch::Running | Watch::Failing { .. } | Watch::OtherKey { .. } => {
                 becomes(Watch::NotFound { since: now, held: false }, stay.due_at)
             }
         },
-        PollAnswer::KeyRefused { message } if facts.same_key => {
-            let due_at = now + policy.slowest;
-            PollPlan {
-                hold: Some((HoldName::Key, message.clone())),
-                due_at,
-                quiet_until: Some(due_at),
-                ..stay
-            }
-        }
         PollAnswer::KeyRefused { .. } => match watch {
             Watch::OtherKey { .. } => PollPlan { due_at: now + HELD_EVERY, ..stay },
             Watch::Running | Watch::Failing { .. } | Watch::NoUrl { .. } | Watch::NotFound { .. } => {
@@ -205,12 +201,45 @@ fn generating(
         PollAnswer::Running { .. } => match watch {
             Watch::Running => stay,
             // SUCCESS is sticky even before its URL came.
-            Watch::NoUrl { .. } => stay,
+            Watch::NoUrl { since, held } => without_url(*since, *held, policy, now, stay),
             Watch::Failing { .. } | Watch::NotFound { .. } | Watch::OtherKey { .. } => {
                 becomes(Watch::Running, stay.due_at)
             }
         },
         PollAnswer::RateLimited { .. } | PollAnswer::Unclear { .. } => stay,
+    }
+}
+
+/// SUCCESS was seen and its URL is still not there, whatever the answer calls it now: it ages until a person is told.
+fn without_url(
+    since: Timestamp,
+    held: bool,
+    policy: &PollPolicy,
+    now: Timestamp,
+    stay: PollPlan,
+) -> PollPlan {
+    if held {
+        return PollPlan { due_at: now + HELD_EVERY, ..stay };
+    }
+    if now.since(since) < NO_URL_PATIENCE {
+        return PollPlan { due_at: now + policy.every, ..stay };
+    }
+    let event = Some(Event::Watched { watch: Watch::NoUrl { since, held: true } });
+    PollPlan { event, due_at: now + HELD_EVERY, ..stay }
+}
+
+/// Whether an answer says, of a job whose link is dead, that there is no other: a try that counts towards giving up.
+/// A refused key, a 429 or a broken connection says nothing about links.
+pub const fn says_no_link(state: &State, answer: &PollAnswer) -> bool {
+    match (state, answer) {
+        (
+            State::Downloading { link: Link::Wanted, .. },
+            PollAnswer::Running { .. }
+            | PollAnswer::Succeeded { .. }
+            | PollAnswer::Failed { .. }
+            | PollAnswer::NotFound,
+        ) => true,
+        (_, _) => false,
     }
 }
 
@@ -326,6 +355,47 @@ mod tests {
         assert_eq!(after(&no_url, 1200), Some("no_url"));
         assert_eq!(after(&PollAnswer::NotFound, 3600), None);
         assert_eq!(after(&PollAnswer::NotFound, 100_000), Some("unknown_task"));
+    }
+
+    #[test]
+    fn a_success_without_a_url_reaches_a_person_whatever_is_said_later() {
+        let state = State::Generating {
+            task: TaskId::parse("n75abc").unwrap(),
+            watch: Watch::NoUrl { since: T0, held: false },
+        };
+        for answer in [
+            PollAnswer::Succeeded { urls: vec![], charged: None },
+            PollAnswer::NotFound,
+            PollAnswer::Running { word: "IN_PROGRESS".into() },
+        ] {
+            let told = look(state.clone(), &answer, &facts(), Duration::from_secs(1200)).needs_person();
+            assert_eq!(told.map(|r| r.as_str()), Some("no_url"), "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn a_refused_key_holds_whichever_task_shows_it() {
+        let downloading = State::Downloading {
+            task: TaskId::parse("n75abc").unwrap(),
+            missing: [0].into(),
+            link: Link::Wanted,
+        };
+        let refused = PollAnswer::KeyRefused { message: "401".into() };
+        for state in [running(), downloading] {
+            let plan = seen(&state, &refused, &facts(), T0, Dice::new(0.5));
+            assert!(matches!(plan.hold, Some((HoldName::Key, _))), "{state:?}");
+            assert_eq!(plan.event, None, "{state:?}: it is not the task's fault");
+        }
+    }
+
+    #[test]
+    fn a_second_look_is_near_even_when_the_clock_jumped_back() {
+        let state = State::Generating {
+            task: TaskId::parse("n75abc").unwrap(),
+            watch: Watch::Failing { since: T0 + Duration::from_secs(86_400), message: "x".into() },
+        };
+        let failed = PollAnswer::Failed { message: "x".into(), charged: None };
+        assert_eq!(seen(&state, &failed, &facts(), T0, Dice::new(0.5)).due_at, T0 + Duration::from_secs(30));
     }
 
     #[test]

@@ -36,10 +36,10 @@ pub struct Diagnostic {
 impl fmt::Display for Diagnostic {
     /// `file:line:column: error: message (hint)`, as compilers write and editors read it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { file, line, column, severity, message, .. } = self;
-        write!(f, "{file}:{line}:{column}: {severity}: {message}")?;
+        let Self { line, column, severity, .. } = self;
+        write!(f, "{}:{line}:{column}: {severity}: {}", visible(&self.file), visible(&self.message))?;
         match &self.hint {
-            Some(hint) => write!(f, " ({hint})"),
+            Some(hint) => write!(f, " ({})", visible(hint)),
             None => Ok(()),
         }
     }
@@ -192,6 +192,28 @@ impl<'t> Report<'t> {
         let Flaw { code, message, hint } = flaw;
         let (line, column) = self.lines.position(span.start);
         Diagnostic { severity, code, message, hint, file: self.file.to_owned(), line, column, key, span }
+    }
+}
+
+/// `text` without anything a terminal would obey: control characters, and those that turn the direction of writing.
+pub(super) fn visible(text: &str) -> String {
+    let turns = |c| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
+        if c.is_control() || turns(c) {
+            out.extend(c.escape_unicode())
+        } else {
+            out.push(c)
+        }
+        out
+    })
+}
+
+/// Foreign text as it may stand in a message: visible and bounded.
+pub(super) fn shown(text: &str) -> String {
+    const MAX_CHARS: usize = 60;
+    match text.char_indices().nth(MAX_CHARS) {
+        Some((end, _)) => visible(&text[..end]) + "…",
+        None => visible(text),
     }
 }
 

@@ -13,7 +13,7 @@ pub(super) fn utf8<'t>(bytes: &'t [u8], report: &mut Report<'_>) -> Option<&'t s
         || bytes.iter().take(2).any(|b| *b == 0)
     {
         let flaw = Flaw::new(Code::Encoding, "the file is UTF-16; job files are UTF-8")
-            .hint("save it as UTF-8 (in PowerShell: Out-File -Encoding utf8)");
+            .hint("save it as UTF-8; in PowerShell: Out-File -Encoding utf8");
         report.error(0..bytes.len().min(2), "", flaw);
         return None;
     }

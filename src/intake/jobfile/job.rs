@@ -4,8 +4,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Context,
-    diagnostic::{Code, Report},
-    json::shown,
+    diagnostic::{Code, Report, shown},
     matrix::Cell,
     rules::{self, Flaw},
     spec::Spec,
@@ -57,7 +56,7 @@ pub(super) fn refuse_unknown(
     report: &mut Report<'_>,
 ) {
     for Entry { key, key_span, .. } in &table.0 {
-        if known.clone().any(|k| k == key) {
+        if known.clone().any(|k| k == key) || report.is_full() {
             continue;
         }
         let mut flaw = Flaw::new(Code::UnknownKey, format!("unknown key `{}`", shown(key)));
@@ -72,14 +71,21 @@ pub(super) fn join(path: &str, key: &str) -> String {
     if path.is_empty() { shown(key) } else { format!("{path}.{}", shown(key)) }
 }
 
+/// A job's table and its place in the file.
+#[derive(Clone, Copy)]
+pub(super) struct Site<'t> {
+    pub job: &'t Table,
+    pub defaults: Option<&'t Table>,
+    /// As `jq` would write it; empty for a single job.
+    pub path: &'t str,
+    /// Where to point at for the job as a whole, and for a key that is nowhere.
+    pub anchor: &'t Span,
+}
+
 /// Where a job's keys may stand, the nearest first: its matrix cell, the job itself, `[defaults]`.
 pub(super) struct Layers<'t> {
+    site: Site<'t>,
     cell: &'t Cell<'t>,
-    job: &'t Table,
-    defaults: Option<&'t Table>,
-    path: &'t str,
-    /// Where to point at for a key that is nowhere.
-    anchor: &'t Span,
     job_type: Option<JobType>,
 }
 
@@ -99,15 +105,8 @@ enum Layer {
 }
 
 impl<'t> Layers<'t> {
-    pub fn new(
-        cell: &'t Cell<'t>,
-        job: &'t Table,
-        defaults: Option<&'t Table>,
-        path: &'t str,
-        anchor: &'t Span,
-        context: &Context<'_>,
-    ) -> Self {
-        let mut layers = Self { cell, job, defaults, path, anchor, job_type: None };
+    pub fn new(site: Site<'t>, cell: &'t Cell<'t>, context: &Context<'_>) -> Self {
+        let mut layers = Self { site, cell, job_type: None };
         let word = layers.find("type").map(|found| found.node.text());
         layers.job_type = match word {
             Some(Ok(word)) => word.parse().ok(),
@@ -144,11 +143,13 @@ impl<'t> Layers<'t> {
     /// Reports what is wrong with `key`, where it stands.
     pub fn refuse(&self, key: &str, flaw: Flaw, report: &mut Report<'_>) {
         match self.find(key) {
+            // It is there but could not be read, which is said already.
+            Some(_) if flaw.code == Code::Missing => {}
             Some(found) => {
                 let span = if flaw.code == Code::NotTaken { found.key_span } else { &found.node.span };
                 report.error(span.clone(), self.path_of(found.layer, key), flaw.about(key));
             }
-            None => report.error(self.anchor.clone(), self.path_of(Layer::Job, key), flaw.about(key)),
+            None => report.error(self.site.anchor.clone(), self.path_of(Layer::Job, key), flaw.about(key)),
         }
     }
 
@@ -180,7 +181,7 @@ impl<'t> Layers<'t> {
     /// The table of the job over that of `[defaults]`, key by key.
     fn extra(&self, report: &mut Report<'_>) -> Map<String, Value> {
         let mut extra = Map::new();
-        let layers = [(Layer::Defaults, self.defaults), (Layer::Job, Some(self.job))];
+        let layers = [(Layer::Defaults, self.site.defaults), (Layer::Job, Some(self.site.job))];
         for (layer, table) in layers {
             let Some(entry) = table.and_then(|table| table.get("extra")) else { continue };
             let result = entry.node.table().map_err(|flaw| (entry.node.span.clone(), flaw));
@@ -243,8 +244,8 @@ impl<'t> Layers<'t> {
             table.get(key).map(|entry| Found { key_span: &entry.key_span, node: &entry.node, layer })
         };
         let default =
-            || self.defaults.filter(|_| self.inherits(key)).and_then(|table| of(table, Layer::Defaults));
-        of(self.job, Layer::Job).or_else(default)
+            || self.site.defaults.filter(|_| self.inherits(key)).and_then(|table| of(table, Layer::Defaults));
+        of(self.site.job, Layer::Job).or_else(default)
     }
 
     /// A default that the job's type does not take is not for this job.
@@ -259,8 +260,8 @@ impl<'t> Layers<'t> {
 
     fn path_of(&self, layer: Layer, key: &str) -> String {
         match layer {
-            Layer::Cell(index) => format!("{}[{index}]", join(&join(self.path, "matrix"), key)),
-            Layer::Job => join(self.path, key),
+            Layer::Cell(index) => format!("{}[{index}]", join(&join(self.site.path, "matrix"), key)),
+            Layer::Job => join(self.site.path, key),
             Layer::Defaults => join("defaults", key),
         }
     }

@@ -4,69 +4,67 @@
 use std::ops::Range;
 
 use super::{
-    diagnostic::{Code, Report},
+    diagnostic::{Code, Report, shown},
     rules::Flaw,
-    toml::too_deep,
-    tree::{Entry, MAX_DEPTH, Node, Span, Table, Value},
+    tree::{Entry, MAX_DEPTH, Node, Span, Table, Value, too_deep},
 };
 
 type Parsed<T> = Result<T, (Span, Flaw)>;
 
 /// The one value of a JSON file, or `None` with the error reported.
 pub(super) fn read(text: &str, report: &mut Report<'_>) -> Option<Node> {
-    read_line(text, 0..text.len(), report)
+    Reader { text, at: after_mark(text), whole: "file", doubled: Vec::new() }.read(report)
 }
 
-/// The one value in `range` of the file; spans are those of the file.
-pub(super) fn read_line(text: &str, range: Range<usize>, report: &mut Report<'_>) -> Option<Node> {
-    let mut reader = Reader { text: text.get(..range.end)?, at: range.start, doubled: Vec::new() };
-    let bom = if range.start == 0 && text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
-    reader.at += bom;
-    let result = reader.document();
-    let doubled = std::mem::take(&mut reader.doubled);
-    for (span, key) in &doubled {
-        let flaw = Flaw::new(Code::DuplicateKey, "this key is already set in this table").about(&shown(key));
-        report.error(span.clone(), key.as_str(), flaw);
-    }
-    match result {
-        Ok(node) => doubled.is_empty().then_some(node),
-        Err((span, flaw)) => {
-            report.error(span, "", flaw);
-            None
-        }
-    }
+/// The one value in `line` of the file; spans are those of the file.
+pub(super) fn read_line(text: &str, line: Range<usize>, report: &mut Report<'_>) -> Option<Node> {
+    let text = text.get(..line.end)?;
+    Reader { text, at: line.start, whole: "line", doubled: Vec::new() }.read(report)
 }
 
-/// The lines that hold something.
+/// The lines that hold something, without their ends.
 pub(super) fn lines(text: &str) -> impl Iterator<Item = Range<usize>> {
-    let mut start = 0;
+    let mut next = 0;
     text.split_inclusive('\n').filter_map(move |line| {
-        let range = start..start + line.len();
-        start = range.end;
-        let empty = line.trim_start_matches('\u{feff}').trim().is_empty();
-        (!empty).then_some(range)
+        let start = if next == 0 { after_mark(text) } else { next };
+        next += line.len();
+        let line = &text[start..next];
+        (!line.trim().is_empty()).then(|| start..start + line.trim_end().len())
     })
 }
 
-/// A key as it may stand in a message: bounded, and without what a terminal would obey.
-pub(super) fn shown(key: &str) -> String {
-    const MAX_CHARS: usize = 60;
-    let mut shown: String = key.chars().take(MAX_CHARS).flat_map(char::escape_debug).collect();
-    if key.chars().nth(MAX_CHARS).is_some() {
-        shown.push('…');
-    }
-    shown
+/// Where the text begins, behind a byte-order mark.
+fn after_mark(text: &str) -> usize {
+    if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 }
 }
 
 struct Reader<'t> {
     /// The file up to the end of what is read.
     text: &'t str,
     at: usize,
+    /// What ends where the text ends: the file, or a line of it.
+    whole: &'static str,
     /// Keys that stand twice in their object.
     doubled: Vec<(Span, String)>,
 }
 
-impl<'t> Reader<'t> {
+impl Reader<'_> {
+    fn read(mut self, report: &mut Report<'_>) -> Option<Node> {
+        let result = self.document();
+        for (span, key) in &self.doubled {
+            let flaw =
+                Flaw::new(Code::DuplicateKey, format!("`{}` is already set in this table", shown(key)));
+            report.error(span.clone(), "", flaw);
+        }
+        match result {
+            Ok(node) => self.doubled.is_empty().then_some(node),
+            Err((span, flaw)) => {
+                report.error(span, "", flaw);
+                None
+            }
+        }
+    }
+
     fn document(&mut self) -> Parsed<Node> {
         let node = self.value(0)?;
         self.space();
@@ -96,7 +94,7 @@ impl<'t> Reader<'t> {
                 return self.fail("a value is missing here, or the comma before it is one too many");
             }
             Some(_) => return self.fail("a value was expected here"),
-            None => return self.fail("the file ends where a value was expected"),
+            None => return self.fail(&format!("the {} ends where a value was expected", self.whole)),
         };
         Ok(Node { span: start..self.at, value })
     }
@@ -115,7 +113,9 @@ impl<'t> Reader<'t> {
                 Some('"') => {}
                 Some('}') => return self.fail("the comma before this brace is one too many"),
                 Some(_) => return self.fail("a key in double quotes was expected here"),
-                None => return self.fail("the file ends inside a table: a `}` is missing"),
+                None => {
+                    return self.fail(&format!("the {} ends inside a table: a `}}` is missing", self.whole));
+                }
             }
             let key = self.string()?;
             let key_span = start..self.at;
@@ -202,30 +202,27 @@ impl<'t> Reader<'t> {
     }
 
     fn unicode_escape(&mut self, start: usize) -> Parsed<char> {
-        let first = self.hex4(start)?;
-        let code = match first {
-            0xd800..=0xdbff if self.text[self.at..].starts_with("\\u") => {
-                self.at += 2;
-                let second = self.hex4(start)?;
-                // Past the low half, the sum is no character, and the conversion below says so.
-                0x10000
-                    + ((first - 0xd800) << 10)
-                    + second.checked_sub(0xdc00).filter(|low| *low < 0x400).unwrap_or(u32::MAX >> 1)
+        let mut units = vec![self.hex4(start)?];
+        let pair = units[0] & 0xfc00 == 0xd800 && self.text[self.at..].starts_with("\\u");
+        if pair {
+            self.at += 2;
+            units.push(self.hex4(start)?);
+        }
+        match String::from_utf16(&units).ok().and_then(|text| text.chars().next()) {
+            Some(c) => Ok(c),
+            None => {
+                let flaw = Flaw::new(Code::Syntax, "half of a surrogate pair is no character");
+                Err((start..self.at, flaw.hint("write the character itself; the file is UTF-8")))
             }
-            _ => first,
-        };
-        char::from_u32(code).ok_or_else(|| {
-            let flaw = Flaw::new(Code::Syntax, "half of a surrogate pair is no character");
-            (start..self.at, flaw.hint("write the character itself; the file is UTF-8"))
-        })
+        }
     }
 
-    fn hex4(&mut self, start: usize) -> Parsed<u32> {
+    fn hex4(&mut self, start: usize) -> Parsed<u16> {
         let digits = self.text.get(self.at..self.at + 4).filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit()));
-        match digits.and_then(|d| u32::from_str_radix(d, 16).ok()) {
-            Some(n) => {
+        match digits.and_then(|d| u16::from_str_radix(d, 16).ok()) {
+            Some(unit) => {
                 self.at += 4;
-                Ok(n)
+                Ok(unit)
             }
             None => Err((start..self.at, Flaw::new(Code::Syntax, "\\u needs four hexadecimal digits"))),
         }
@@ -234,8 +231,7 @@ impl<'t> Reader<'t> {
     fn number(&mut self) -> Parsed<Value> {
         let start = self.at;
         let rest = &self.text[start..];
-        let len =
-            rest.find(|c: char| !matches!(c, '0'..='9' | '+' | '-' | '.' | 'e' | 'E')).unwrap_or(rest.len());
+        let len = rest.find(|c: char| !c.is_alphanumeric() && !"+-.".contains(c)).unwrap_or(rest.len());
         let text = &rest[..len];
         self.at += len;
         let refuse = |flaw: Flaw| Err((start..start + len, flaw));
@@ -296,7 +292,7 @@ impl<'t> Reader<'t> {
         match self.peek() {
             Some('/' | '#') => self.fail_with_hint("JSON has no comments", "a .toml file has"),
             Some(_) => self.fail(&format!("{said} was expected here")),
-            None => self.fail(&format!("the file ends where {said} was expected")),
+            None => self.fail(&format!("the {} ends where {said} was expected", self.whole)),
         }
     }
 

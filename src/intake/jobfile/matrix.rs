@@ -5,9 +5,8 @@ use std::collections::HashSet;
 use sha2::{Digest, Sha256};
 
 use super::{
-    diagnostic::{Code, Report},
+    diagnostic::{Code, Report, shown},
     job::{axis_keys, join, refuse_unknown},
-    json::shown,
     rules::Flaw,
     tree::{Entry, Node, Span, Table, Value},
 };
@@ -24,18 +23,29 @@ const MAX_CELL_CHARS: usize = 80;
 #[derive(Default)]
 pub(super) struct Matrix<'t> {
     axes: Vec<Axis<'t>>,
-    excludes: Vec<&'t Table>,
+    excludes: Vec<Exclude<'t>>,
 }
 
 struct Axis<'t> {
     key: &'t str,
     key_span: &'t Span,
-    /// With their positions in the file's list.
-    values: Vec<(usize, &'t Node)>,
+    choices: Vec<Choice<'t>>,
 }
 
-/// One value of each axis.
-pub(super) struct Cell<'t>(Vec<(&'t Axis<'t>, usize)>);
+/// A value of an axis.
+struct Choice<'t> {
+    /// Its position in the file's list.
+    index: usize,
+    node: &'t Node,
+    /// What distinguishes it from the others.
+    label: String,
+}
+
+/// The label of each axis that an exclusion names.
+type Exclude<'t> = Vec<(&'t str, String)>;
+
+/// One choice of each axis.
+pub(super) struct Cell<'t>(Vec<(&'t Axis<'t>, &'t Choice<'t>)>);
 
 impl<'t> Matrix<'t> {
     /// Reads `matrix` of `job`. What is wrong is reported and left out.
@@ -65,46 +75,39 @@ impl<'t> Matrix<'t> {
 
     /// Cells of the product before `exclude`, saturating.
     pub fn size(&self) -> usize {
-        self.axes.iter().fold(1, |n, axis| n.saturating_mul(axis.values.len()))
+        self.axes.iter().fold(1, |n, axis| n.saturating_mul(axis.choices.len()))
     }
 
     /// The cells that are left, the last axis running fastest.
     pub fn cells(&'t self) -> impl Iterator<Item = Cell<'t>> {
-        let cell = |mut n: usize| {
-            let mut picks: Vec<_> = self
-                .axes
-                .iter()
-                .rev()
-                .map(|axis| {
-                    let pick = (axis, n % axis.values.len());
-                    n /= axis.values.len();
-                    pick
-                })
-                .collect();
-            picks.reverse();
-            Cell(picks)
-        };
-        (0..self.size()).map(cell).filter(|cell| !self.excludes.iter().any(|e| cell.matches(e)))
+        let cells = (0..self.size()).map(|n| self.cell(n));
+        cells.filter(|cell| !self.excludes.iter().any(|exclude| cell.matches(exclude)))
+    }
+
+    /// The `n`th cell: its digits, in a number system of one base an axis, are the choices.
+    fn cell(&'t self, mut n: usize) -> Cell<'t> {
+        let mut choices = Vec::with_capacity(self.axes.len());
+        for axis in self.axes.iter().rev() {
+            choices.extend(axis.choices.get(n % axis.choices.len()).map(|choice| (axis, choice)));
+            n /= axis.choices.len();
+        }
+        choices.reverse();
+        Cell(choices)
     }
 }
 
 impl<'t> Cell<'t> {
     /// The value of the axis `key`: its position, the axis' name in the file, the value.
     pub fn get(&self, key: &str) -> Option<(usize, &'t Span, &'t Node)> {
-        let (axis, at) = self.0.iter().find(|(axis, _)| axis.key == key)?;
-        axis.values.get(*at).map(|(i, node)| (*i, axis.key_span, *node))
+        let (axis, choice) = self.0.iter().find(|(axis, _)| axis.key == key)?;
+        Some((choice.index, axis.key_span, choice.node))
     }
 
     /// What distinguishes the cell, for the job's own key. It follows the values alone, sorted by axis: adding values
     /// or turning axes round leaves the keys of the other cells as they were.
     pub fn label(&self) -> Option<String> {
-        let mut parts: Vec<String> = self
-            .0
-            .iter()
-            .filter_map(|(axis, at)| {
-                axis.values.get(*at).map(|(_, node)| format!("{}={}", axis.key, plain(node)))
-            })
-            .collect();
+        let mut parts: Vec<String> =
+            self.0.iter().map(|(axis, choice)| format!("{}={}", axis.key, choice.label)).collect();
         parts.sort();
         let label = parts.join(",");
         match label.chars().count() {
@@ -114,18 +117,22 @@ impl<'t> Cell<'t> {
         }
     }
 
-    fn matches(&self, exclude: &Table) -> bool {
-        exclude
-            .0
-            .iter()
-            .all(|entry| self.get(&entry.key).is_some_and(|(_, _, node)| node.value.same(&entry.node.value)))
+    fn matches(&self, exclude: &Exclude<'_>) -> bool {
+        let holds = |key: &str, label: &str| {
+            self.0.iter().any(|(axis, choice)| axis.key == key && choice.label == label)
+        };
+        exclude.iter().all(|(key, label)| holds(key, label))
     }
 }
 
-/// Words and numbers as they are, everything else as JSON, so that no two cells share a label.
-fn plain(node: &Node) -> String {
+/// Words and numbers as they are (`1` and `1.0` are one), everything else as JSON: no two values of a field share it.
+fn label(node: &Node) -> String {
+    if let Value::Float(n) = node.value {
+        return n.to_string();
+    }
+    let is_word = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || ":._-".contains(c));
     if let Value::Text(text) = &node.value
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || ":._-".contains(c))
+        && is_word(text)
     {
         return text.clone();
     }
@@ -158,15 +165,19 @@ fn axis<'t>(entry: &'t Entry, job: &Table, path: &str, report: &mut Report<'_>) 
     };
     match values {
         Ok(values) => {
+            let mut choices: Vec<Choice<'t>> = Vec::with_capacity(values.len());
             let mut seen = HashSet::new();
-            let (values, doubled): (Vec<_>, Vec<_>) =
-                values.iter().enumerate().partition(|(_, value)| seen.insert(plain(value)));
-            for (i, value) in doubled {
-                let flaw = Flaw::new(Code::DuplicateJob, "this value is already in the axis")
-                    .hint("to render it more than once on purpose, set `takes`");
-                report.error(value.span.clone(), format!("{path}[{i}]"), flaw.about(key));
+            for (index, node) in values.iter().enumerate() {
+                let label = label(node);
+                if seen.insert(label.clone()) {
+                    choices.push(Choice { index, node, label });
+                } else {
+                    let flaw = Flaw::new(Code::DuplicateJob, "this value is already in the axis")
+                        .hint("to render it more than once on purpose, set `takes`");
+                    report.error(node.span.clone(), format!("{path}[{index}]"), flaw.about(key));
+                }
             }
-            Some(Axis { key, key_span, values })
+            Some(Axis { key, key_span, choices })
         }
         Err(flaw) => {
             report.error(node.span.clone(), path, flaw.about(key));
@@ -175,7 +186,12 @@ fn axis<'t>(entry: &'t Entry, job: &Table, path: &str, report: &mut Report<'_>) 
     }
 }
 
-fn excludes<'t>(entry: &'t Entry, axes: &[Axis<'_>], path: &str, report: &mut Report<'_>) -> Vec<&'t Table> {
+fn excludes<'t>(
+    entry: &'t Entry,
+    axes: &[Axis<'_>],
+    path: &str,
+    report: &mut Report<'_>,
+) -> Vec<Exclude<'t>> {
     let path = join(path, "exclude");
     let items = match entry.node.list() {
         Ok(items) if items.len() > MAX_EXCLUDES => {
@@ -194,7 +210,7 @@ fn excludes<'t>(entry: &'t Entry, axes: &[Axis<'_>], path: &str, report: &mut Re
         match item.table() {
             Ok(table) => {
                 refuse_strangers(table, axes, &path, report);
-                excludes.push(table);
+                excludes.push(table.0.iter().map(|entry| (entry.key.as_str(), label(&entry.node))).collect());
             }
             Err(flaw) => report.error(item.span.clone(), path, flaw.about("exclude")),
         }
@@ -210,7 +226,7 @@ fn refuse_strangers(table: &Table, axes: &[Axis<'_>], path: &str, report: &mut R
                 let flaw = Flaw::new(Code::UnknownKey, format!("`{}` is no axis of this matrix", shown(key)));
                 report.error(key_span.clone(), join(path, key), flaw);
             }
-            Some(axis) if !axis.values.iter().any(|(_, value)| value.value.same(&node.value)) => {
+            Some(axis) if axis.choices.iter().all(|choice| choice.label != label(node)) => {
                 let flaw = Flaw::invalid("this value is not in the axis, so nothing would be excluded");
                 report.error(node.span.clone(), join(path, key), flaw.about(key));
             }

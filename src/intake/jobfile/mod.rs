@@ -46,14 +46,24 @@ pub fn read(
     let Some(text) = encoding::utf8(bytes, &mut report) else { return Err(report.finish()) };
     let mut walk = Walk::new(context, file_name, report);
     match format {
-        Format::Toml => toml::read(text, walk.report()).iter().for_each(|root| walk.document(root)),
-        Format::Json => json::read(text, walk.report()).iter().for_each(|root| walk.document(root)),
+        Format::Toml => {
+            if let Some(root) = toml::read(text, walk.report()) {
+                walk.document(&root);
+            }
+        }
+        Format::Json => {
+            if let Some(root) = json::read(text, walk.report()) {
+                walk.document(&root);
+            }
+        }
         Format::JsonLines => {
             for line in json::lines(text) {
-                if walk.report().is_full() {
+                if walk.is_over() {
                     break;
                 }
-                json::read_line(text, line, walk.report()).iter().for_each(|root| walk.line(root));
+                if let Some(root) = json::read_line(text, line, walk.report()) {
+                    walk.line(&root);
+                }
             }
         }
     }
@@ -119,6 +129,12 @@ impl Format {
     pub fn guess(bytes: &[u8]) -> Self {
         let text = String::from_utf8_lossy(bytes);
         let text = text.trim_start_matches('\u{feff}').trim();
+        if let Some(rest) = text.strip_prefix('[')
+            && rest.trim_start().starts_with(['{', ']'])
+        {
+            // A list of jobs is no job file, but JSON is what the sentence should speak of.
+            return Format::Json;
+        }
         if !text.starts_with('{') {
             return Format::Toml;
         }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
-use super::diagnostic::{Diagnostic, Lines, Severity};
+use super::diagnostic::{Diagnostic, Lines, Severity, visible};
 
 /// For a terminal: each diagnostic with its line of the file, the place underlined. `bytes` is the file.
 pub fn render_terminal(bytes: &[u8], diagnostics: &[Diagnostic], color: bool) -> String {
@@ -46,7 +46,7 @@ fn group<'a>(bytes: &[u8], lines: &Lines<'_>, diagnostic: &'a Diagnostic) -> Gro
     let source = before + &marked + &text(end..line.end);
     let snippet = Snippet::source(source)
         .line_start(diagnostic.line)
-        .path(diagnostic.file.as_str())
+        .path(visible(&diagnostic.file))
         .annotation(AnnotationKind::Primary.span(span));
     let group = level.primary_title(diagnostic.message.as_str()).element(snippet);
     match &diagnostic.hint {

@@ -75,7 +75,7 @@ pub(crate) fn max_credits(n: i64) -> Result<Credits, Flaw> {
 
 /// A `name` or a `key`.
 pub(crate) fn label(text: &str) -> Result<String, Flaw> {
-    short(text, MAX_LABEL_CHARS)?;
+    short("it", text, MAX_LABEL_CHARS)?;
     Ok(text.to_owned())
 }
 
@@ -92,7 +92,7 @@ pub(crate) fn template(text: &str, context: &Context<'_>) -> Result<String, Flaw
 pub(crate) fn tags(all: Vec<String>) -> Result<Vec<String>, Flaw> {
     let mut tags: Vec<String> = Vec::new();
     for tag in all {
-        short(&tag, MAX_TAG_CHARS)?;
+        short("a tag", &tag, MAX_TAG_CHARS)?;
         if !tags.contains(&tag) {
             tags.push(tag);
         }
@@ -103,14 +103,14 @@ pub(crate) fn tags(all: Vec<String>) -> Result<Vec<String>, Flaw> {
     Ok(tags)
 }
 
-fn short(text: &str, max: usize) -> Result<(), Flaw> {
+fn short(what: &str, text: &str, max: usize) -> Result<(), Flaw> {
     let chars = text.chars().count();
     if text.trim().is_empty() {
-        Err(Flaw::invalid("it is empty").hint("leave it out"))
+        Err(Flaw::invalid(format!("{what} is empty")).hint("leave it out"))
     } else if chars > max {
-        Err(Flaw::invalid(format!("{chars} characters; at most {max}")))
+        Err(Flaw::invalid(format!("{what} has {chars} characters; at most {max}")))
     } else if text.chars().any(char::is_control) {
-        Err(Flaw::invalid("it has a control character or a line break in it"))
+        Err(Flaw::invalid(format!("{what} has a control character or a line break in it")))
     } else {
         Ok(())
     }

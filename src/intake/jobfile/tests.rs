@@ -91,20 +91,20 @@ fn the_example_is_right_in_every_word() {
         format!("{name}#{take} {} {seconds} s {ratio} {estimate}", request.job_type())
     };
     assert_snapshot!(file.jobs.iter().map(line).collect::<Vec<_>>().join("\n"), @r"
-    harbour#1 std-text-to-video 4 s 16:9 160
-    harbour#2 std-text-to-video 4 s 16:9 160
+    harbour#1 std-text-to-video 4 s 16:9 240
+    harbour#2 std-text-to-video 4 s 16:9 240
     keeper#1 pro-image-to-video 5 s 9:16 400
     lens#1 o3-pro-text-to-video 6 s 1:1 288
     storm#1 o3-std-image-to-video 3 s 16:9 108
     reunion#1 o3-std-reference-to-video 5 s 16:9 100
     winter#1 o3-std-video-edit - s 16:9 360
     ");
-    assert_snapshot!(file.estimate(), @"1,576");
+    assert_snapshot!(file.estimate(), @"1,736");
 }
 
 /// What the example shows as a comment is as true as what it does.
 #[test]
-fn the_example_s_comments_are_right_too() {
+fn the_comments_of_the_example_are_right_too() {
     let example = include_str!("../../../jobs.example.toml");
     let (_, rest) = example.split_once("# There is more").unwrap();
     let (keys, matrix) = rest.split_once("A matrix renders").unwrap();
@@ -150,12 +150,6 @@ priority = 101
       |
       = help: did you mean `name`?
 
-    warning: `duration`: no job of this file has a type that takes it
-     --> shots.toml:6:1
-      |
-    6 | duration = "5"
-      | ^^^^^^^^
-
     error: `duration`: must be a whole number, not text
      --> shots.toml:6:12
       |
@@ -163,12 +157,6 @@ priority = 101
       |            ^^^
       |
       = help: write 5 without quotes
-
-    warning: `cfg_scale`: no job of this file has a type that takes it
-     --> shots.toml:7:1
-      |
-    7 | cfg_scale = 0.3
-      | ^^^^^^^^^
 
     error: `type`: "o3-pro-text-to-vidoe" is not a type of the provider
       --> shots.toml:10:8
@@ -203,6 +191,30 @@ priority = 101
 }
 
 #[test]
+fn a_terminal_gets_no_orders_from_a_file() {
+    let text = "typ = \"\u{1b}[31m\u{202e}\"".as_bytes();
+    let diagnostics = read(text, Format::Json, "a\u{1b}[31m\u{202e}.json", &context()).expect_err("wrong");
+    assert_snapshot!(render_plain(&diagnostics), @r"a\u{1b}[31m\u{202e}.json:1:1: error: typ is not a value (text goes in double quotes)");
+    assert_snapshot!(render_terminal(text, &diagnostics, false), @r#"
+    error: typ is not a value
+     --> a\u{1b}[31m\u{202e}.json:1:1
+      |
+    1 | typ = "␛[31m�"
+      | ^^^
+      |
+      = help: text goes in double quotes
+    "#);
+}
+
+#[test]
+fn a_long_line_is_shown_where_it_matters() {
+    let text = format!("{TEXT}images = [\"https://example.com/{}.jpg\", 5]\n", "a".repeat(900));
+    let diagnostics = read(text.as_bytes(), Format::Toml, "f", &context()).expect_err("wrong");
+    let shown = render_terminal(text.as_bytes(), &diagnostics, false);
+    assert!(shown.contains(", 5]") && shown.lines().all(|line| line.chars().count() <= 140), "{shown}");
+}
+
+#[test]
 fn a_diagnostic_is_data() {
     let diagnostics = read(b"type = 5", Format::Toml, "a.toml", &context()).expect_err("wrong");
     assert_snapshot!(serde_json::to_string_pretty(&diagnostics[0]).unwrap(), @r#"
@@ -227,13 +239,41 @@ fn a_diagnostic_is_data() {
 }
 
 #[test]
+fn keys_are_paths() {
+    let text = format!(
+        "[batch]\nname = 5\n[defaults]\npriority = 900\n[[job]]\n{TEXT}tags = [\"a\", 5]\n[[job]]\n\
+         prompt = \"b\"\nextra.b = inf\n[job.matrix]\ntype = [\"o3-std-text-to-video\", \"o3\"]\n\
+         exclude = [{{ a = 1 }}]\n"
+    );
+    let diagnostics = read(text.as_bytes(), Format::Toml, "f", &context()).expect_err("wrong");
+    let keys: Vec<_> = diagnostics.iter().map(|d| format!("{} {}", d.line, d.key)).collect();
+    assert_snapshot!(keys.join("\n"), @r"
+    2 batch.name
+    4 defaults.priority
+    8 job[0].tags[1]
+    11 job[1].extra
+    13 job[1].matrix.type[1]
+    14 job[1].matrix.exclude[0].a
+    ");
+}
+
+#[test]
 fn toml_syntax_errors_show_together() {
     assert_snapshot!(said("type = std-text-to-video\nprompt = \"a\nduration 5\ntakes = 2\ntakes = 3\n[[job]\n", Format::Toml), @r#"
     f:1:8: error: string values must be quoted, expected literal string (text goes in quotes: "…"; over several lines in """…""")
-    f:2:12: error: invalid basic string, expected `"`
+    f:2:12: error: invalid basic string, expected `"` (text in quotes ends on its line; over several lines it goes in """…""")
     f:3:10: error: key with no value, expected `=`
     f:6:7: error: unclosed array table, expected `]`
     "#);
+    assert_snapshot!(said("prompt = \"He said \"hi\" to me\"\nduration = 5 s\n", Format::Toml), @r#"
+    f:1:20: error: unexpected key or value, expected newline, `#` (one `key = value` a line; a quote inside text is written \")
+    f:2:12: error: string values must be quoted, expected literal string (text goes in quotes: "…"; over several lines in """…""")
+    "#);
+    assert_snapshot!(said("takes = 2\ntakes = 3\n[extra]\n[extra]\n", Format::Toml), @r"
+    f:2:1: error: `takes` is already set in this table
+    f:4:2: error: `extra` is already set in this table
+    ");
+    assert_snapshot!(said("prompt = \"\u{202e}\u{1b}[31m\"\n", Format::Toml), @r"f:1:12: error: invalid basic string, expected non-double-quote visible characters, `\` (a control character is written \uXXXX)");
     assert_snapshot!(said("a = 1e999", Format::Toml), @"f:1:5: error: 1e999 is too large a number");
     assert_snapshot!(said("a = 99999999999999999999", Format::Toml), @"f:1:5: error: 99999999999999999999 is too large a number");
     assert_snapshot!(said("duration = 0xfffffffffffffffff", Format::Toml), @"f:1:12: error: 0xfffffffffffffffff is too large a number");
@@ -302,7 +342,7 @@ fn json_syntax_errors_are_sentences() {
     {"type":
         f:1:9: error: the file ends where a value was expected
     {"type": "a", "type": "b"}
-        f:1:15: error: `type`: this key is already set in this table
+        f:1:15: error: `type` is already set in this table
     {"type": "\ud800"}
         f:1:11: error: half of a surrogate pair is no character (write the character itself; the file is UTF-8)
     {"type": "\udc00\ud800"}
@@ -321,7 +361,7 @@ fn json_syntax_errors_are_sentences() {
     {"duration": NaN}
         f:1:14: error: JSON has no NaN (leave the key out)
     {"duration": -Infinity}
-        f:1:14: error: - is not a number in JSON
+        f:1:14: error: -Infinity is not a number in JSON
     {"sound": True}
         f:1:11: error: True is Python (JSON writes true, false and null)
     {"sound": yes}
@@ -361,13 +401,16 @@ fn json_syntax_errors_are_sentences() {
 fn json_lines_errors_carry_the_line_of_the_file() {
     let text = "\u{feff}{\"type\": \"std-text-to-video\", \"prompt\": \"one\"}\r\n\r\n  \
         {\"type\": \"std-text-to-video\", \"prompt\": \"two\", \"duration\": 2}\r\n{\"type\": \r\n[1]\r\n\
-        {\"batch\": {}, \"prompt\": \"a\"}\r\n";
+        {\"batch\": {}, \"prompt\": \"a\"}\r\n{}\r\n{\"type\": \"std-text-to-video\", \"prompt\": \"one\"}";
     assert_snapshot!(said(text, Format::JsonLines), @r#"
     f:3:62: error: `duration`: 2 is out of range: a video lasts 3 to 15 seconds
-    f:5:1: error: the file ends where a value was expected
-    f:5:1: error: must be a table, not a list (each line is one job: { … })
+    f:4:9: error: the line ends where a value was expected
+    f:5:1: error: must be a job, not a list (each line is one job: { … })
     f:6:1: error: `type`: every job needs a type (for example type = "std-text-to-video")
     f:6:2: error: unknown key `batch` (a batch goes in a .toml or .json file)
+    f:7:1: error: `type`: every job needs a type (for example type = "std-text-to-video")
+    f:7:1: error: `prompt`: every job needs a prompt
+    f:8:1: error: this is the same job as the one on line 1 (to render it twice on purpose, keep one of them and set `takes = 2`)
     "#);
 }
 
@@ -408,9 +451,7 @@ fn wrong_types_say_what_is_there() {
     "#;
     assert_snapshot!(said(text, Format::Toml), @r#"
     f:2:16: error: `type`: must be text, not a list
-    f:2:16: error: `type`: every job needs a type (for example type = "std-text-to-video")
     f:3:18: error: `prompt`: must be text, not a whole number (put it in quotes)
-    f:3:18: error: `prompt`: every job needs a prompt
     f:4:20: error: `duration`: must be a whole number, not a number with a fraction
     f:5:17: error: `sound`: must be true or false, not text
     f:6:21: error: `cfg_scale`: must be a number, not text (write 0.5 without quotes)
@@ -423,10 +464,7 @@ fn wrong_types_say_what_is_there() {
     f:13:18: error: `matrix`: must be a table, not a whole number (like matrix = { duration = [3, 5], aspect_ratio = ["16:9", "9:16"] })
     f:14:17: error: `again`: must be true or false, not a whole number
     "#);
-    assert_snapshot!(said(r#"{"type": "std-text-to-video", "prompt": null}"#, Format::Json), @r"
-    f:1:41: error: `prompt`: must be text, not null (leave the key out for its default)
-    f:1:41: error: `prompt`: every job needs a prompt
-    ");
+    assert_snapshot!(said(r#"{"type": "std-text-to-video", "prompt": null}"#, Format::Json), @"f:1:41: error: `prompt`: must be text, not null (leave the key out for its default)");
 }
 
 #[test]
@@ -438,10 +476,10 @@ fn values_out_of_range_are_refused() {
         "x".repeat(201)
     );
     assert_snapshot!(said(&text, Format::Toml), @r#"
-    f:3:8: error: `name`: 201 characters; at most 200
+    f:3:8: error: `name`: it has 201 characters; at most 200
     f:4:7: error: `key`: it has a control character or a line break in it
     f:5:10: error: `output`: {nmae} is not a field of templates
-    f:6:8: error: `tags`: it is empty (leave it out)
+    f:6:8: error: `tags`: a tag is empty (leave it out)
     f:7:12: error: `priority`: -101 is out of range: -100 to 100, higher first
     f:8:9: error: `takes`: 21 is out of range: 1 to 20 renders of one request
     f:9:15: error: `max_credits`: 0 would allow nothing (leave it out for no limit)
@@ -460,7 +498,7 @@ fn values_out_of_range_are_refused() {
 }
 
 #[test]
-fn the_page_s_rules_point_at_the_field() {
+fn rules_of_the_page_point_at_the_field() {
     let text = r#"
 [[job]]
 type = "pro-image-to-video"
@@ -532,8 +570,8 @@ fn a_wrong_default_is_said_once_and_an_idle_one_warned_of() {
 #[test]
 fn a_file_is_one_job_or_a_batch() {
     assert_snapshot!(said(&format!("{TEXT}[[job]]\n{TEXT}"), Format::Toml), @r"
-    f:1:1: error: `type`: a file is one job (its keys at the top) or a batch, not both (move it under `[[job]]`, or under `[defaults]` for all jobs)
-    f:2:1: error: `prompt`: a file is one job (its keys at the top) or a batch, not both (move it under `[[job]]`, or under `[defaults]` for all jobs)
+    f:1:1: error: `type`: it stands at the top, but this file is a batch (move it under `[[job]]`, or under `[defaults]` for all jobs)
+    f:2:1: error: `prompt`: it stands at the top, but this file is a batch (move it under `[[job]]`, or under `[defaults]` for all jobs)
     ");
     assert_snapshot!(said(&format!("[job]\n{TEXT}"), Format::Toml), @r#"f:1:1: error: `job`: must be a list, not a table (each job of a batch stands under `[[job]]`, in two brackets; in JSON: "job": [ { … } ])"#);
     assert_snapshot!(said("[batch]\nname = \"x\"\n", Format::Toml), @"f:1:1: error: the file holds no job (a job has at least `type` and `prompt`; several jobs stand under [[job]] each)");
@@ -602,7 +640,8 @@ fn wrong_matrices_are_refused() {
     f:4:16: error: `duration`: 99 is out of range: a video lasts 3 to 15 seconds
     f:4:20: error: `duration`: this value is already in the axis (to render it more than once on purpose, set `takes`)
     ");
-    assert_snapshot!(matrix("duration = [3]\nexclude = [{ duration = 3 }]"), @"f:1:1: error: `exclude` leaves no cell of the matrix");
+    assert_snapshot!(matrix("cfg_scale = [1, 1.0]"), @"f:4:17: error: `cfg_scale`: this value is already in the axis (to render it more than once on purpose, set `takes`)");
+    assert_snapshot!(matrix("duration = [3]\nexclude = [{ duration = 3 }]"), @"f:3:2: error: `exclude` leaves no cell of the matrix");
     assert_snapshot!(matrix("duration = [3]\nexclude = [{ duration = 4 }, { sound = true }, 5]"), @r"
     f:5:25: error: `duration`: this value is not in the axis, so nothing would be excluded
     f:5:32: error: `sound` is no axis of this matrix
@@ -639,8 +678,8 @@ fn max_credits_is_per_render_in_a_job_and_for_all_in_a_batch() {
 fn encodings_are_told_in_a_sentence() {
     let said = |bytes: &[u8]| render_plain(&read(bytes, Format::Toml, "f", &context()).expect_err("wrong"));
     let utf16: Vec<u8> = TEXT.encode_utf16().flat_map(u16::to_le_bytes).collect();
-    assert_snapshot!(said(&utf16), @"f:1:1: error: the file is UTF-16; job files are UTF-8 (save it as UTF-8 (in PowerShell: Out-File -Encoding utf8))");
-    assert_snapshot!(said(&[&[0xff, 0xfe], utf16.as_slice()].concat()), @"f:1:1: error: the file is UTF-16; job files are UTF-8 (save it as UTF-8 (in PowerShell: Out-File -Encoding utf8))");
+    assert_snapshot!(said(&utf16), @"f:1:1: error: the file is UTF-16; job files are UTF-8 (save it as UTF-8; in PowerShell: Out-File -Encoding utf8)");
+    assert_snapshot!(said(&[&[0xff, 0xfe], utf16.as_slice()].concat()), @"f:1:1: error: the file is UTF-16; job files are UTF-8 (save it as UTF-8; in PowerShell: Out-File -Encoding utf8)");
     assert_snapshot!(said(b"type = \"x\"\r\nprompt = \"caf\xe9\"\r\n"), @"f:2:14: error: not UTF-8 from here on (save the file as UTF-8; it looks like Latin-1 or Windows-1252, or it is cut off)");
     assert_eq!(good(&format!("\u{feff}{TEXT}"), Format::Toml), good(TEXT, Format::Toml));
     assert_eq!(
@@ -654,15 +693,9 @@ fn encodings_are_told_in_a_sentence() {
 #[test]
 fn a_nesting_bomb_is_a_sentence() {
     let n = 1 << 20;
-    assert_snapshot!(said(&format!("a = {}", "[".repeat(n)), Format::Toml), @r"
-    f:1:85: error: cannot recurse further; max recursion depth met
-    f:1:1048581: error: unclosed array, expected `]`
-    ");
+    assert_snapshot!(said(&format!("a = {}", "[".repeat(n)), Format::Toml), @"f:1:85: error: tables and lists more than 64 deep inside one another");
     assert_snapshot!(said(&format!("a{} = 1", ".a".repeat(n / 2)), Format::Toml), @"f:1:1: error: tables and lists more than 64 deep inside one another");
-    assert_snapshot!(said(&format!("a = {}", "{a=".repeat(n / 3)), Format::Toml), @r"
-    f:1:245: error: cannot recurse further; max recursion depth met
-    f:1:1048580: error: unclosed inline table, expected `}`
-    ");
+    assert_snapshot!(said(&format!("a = {}", "{a=".repeat(n / 3)), Format::Toml), @"f:1:245: error: tables and lists more than 64 deep inside one another");
     assert_snapshot!(said(&"[".repeat(n), Format::Json), @"f:1:66: error: tables and lists more than 64 deep inside one another");
     assert_snapshot!(said(&"{\"a\":".repeat(n / 5), Format::Json), @"f:1:326: error: tables and lists more than 64 deep inside one another");
     let deep = format!("{TEXT}extra = {{ a = {}1{} }}", "[".repeat(70), "]".repeat(70));
@@ -674,7 +707,7 @@ fn a_flood_of_errors_is_cut() {
     let lines: String = (0..100_000).map(|i| format!("{{\"prompt\": {i}}}\n")).collect();
     let diagnostics = read(lines.as_bytes(), Format::JsonLines, "f", &context()).expect_err("wrong");
     assert_eq!(diagnostics.len(), 101);
-    assert_snapshot!(diagnostics[100], @"f:34:14: error: these are the first 100 errors; there may be more");
+    assert_snapshot!(diagnostics[100], @"f:50:14: error: these are the first 100 errors; there may be more");
 }
 
 #[test]
@@ -689,6 +722,8 @@ fn formats_are_told_by_name_or_text() {
     assert_eq!(Format::guess(b"\xef\xbb\xbf {\n \"type\": 1\n}"), Format::Json);
     assert_eq!(Format::guess(b"{\"type\": 1}\n"), Format::Json);
     assert_eq!(Format::guess(b"{\"type\": 1}\n{\"type\": 2}\n"), Format::JsonLines);
+    assert_eq!(Format::guess(b"[{}]"), Format::Json);
+    assert_eq!(Format::guess(b"[[job]]\n"), Format::Toml);
     assert_eq!(Format::guess(b""), Format::Toml);
 }
 
@@ -749,6 +784,8 @@ proptest! {
     /// Our JSON reader accepts exactly what serde_json does, as far as a job file's values go.
     #[test]
     fn json_agrees_with_serde_json(text in "[\\[\\]{}\",:\\\\ 0-9eE+.a-fntrulsé-]{0,24}") {
+        // serde_json keeps the sign of `-0` by making it a float; no field of ours knows a negative zero.
+        prop_assume!(!text.contains("-0"));
         let mut report = diagnostic::Report::new(text.as_bytes(), "f");
         let ours = json::read(&text, &mut report).map(|node| node.to_json().unwrap());
         let theirs: Option<serde_json::Value> = serde_json::from_str(&text).ok();

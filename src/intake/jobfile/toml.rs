@@ -2,27 +2,26 @@
 
 use ::toml::{
     Spanned,
-    de::{DeTable, DeValue},
+    de::{DeTable, DeValue, Error},
 };
 
 use super::{
-    diagnostic::{Code, Report},
+    diagnostic::{Code, Report, shown},
     rules::Flaw,
-    tree::{Entry, MAX_DEPTH, Node, Span, Table, Value},
+    tree::{Entry, MAX_DEPTH, Node, Span, Table, Value, too_deep},
 };
 
 /// The root table, or `None` with the errors reported.
 pub(super) fn read(text: &str, report: &mut Report<'_>) -> Option<Node> {
     let (root, errors) = DeTable::parse_recoverable(text);
-    for e in &errors {
-        report.error(inside(text, e.span()), "", syntax_flaw(e.message()));
+    if !errors.is_empty() {
+        refuse(text, &errors, report);
+        return None;
     }
-    let reader = Reader { text };
-    match reader.table(root.get_ref(), 0) {
-        _ if !errors.is_empty() => None,
+    match (Reader { text }).table(root.get_ref(), 0) {
         Ok(table) => {
-            let first = table.get("type").or(table.0.first()).map_or(0..0, |e| e.key_span.clone());
-            Some(Node { span: first, value: Value::Table(table) })
+            let anchor = table.get("type").or(table.0.first()).map_or(0..0, |entry| entry.key_span.clone());
+            Some(Node { span: anchor, value: Value::Table(table) })
         }
         Err((span, flaw)) => {
             report.error(span, "", flaw);
@@ -31,25 +30,35 @@ pub(super) fn read(text: &str, report: &mut Report<'_>) -> Option<Node> {
     }
 }
 
-fn syntax_flaw(message: &str) -> Flaw {
-    let flaw = Flaw::new(Code::Syntax, message);
-    if message.contains("duplicate key") {
-        Flaw {
-            code: Code::DuplicateKey,
-            message: "this key is already set in this table".to_owned(),
-            hint: None,
-        }
-    } else if message.contains("recursion limit") {
-        Flaw { code: Code::TooDeep, ..too_deep() }
-    } else if message.contains("string values must be quoted") {
-        flaw.hint("text goes in quotes: \"…\"; over several lines in \"\"\"…\"\"\"")
-    } else {
-        flaw
+fn refuse(text: &str, errors: &[Error], report: &mut Report<'_>) {
+    // The parser's own bound on depth: what it says of the rest of such a file is noise.
+    if let Some(e) = errors.iter().find(|e| e.message().contains("recurs")) {
+        return report.error(inside(text, e.span()), "", too_deep());
+    }
+    for e in errors {
+        let span = inside(text, e.span());
+        let at = shown(text.get(span.clone()).unwrap_or_default());
+        let message = e.message();
+        let flaw = match hint(message) {
+            _ if message.contains("duplicate key") => {
+                Flaw::new(Code::DuplicateKey, format!("`{at}` is already set in this table"))
+            }
+            Some(hint) => Flaw::new(Code::Syntax, message).hint(hint),
+            None => Flaw::new(Code::Syntax, message),
+        };
+        report.error(span, "", flaw);
     }
 }
 
-pub(super) fn too_deep() -> Flaw {
-    Flaw::new(Code::TooDeep, format!("tables and lists more than {MAX_DEPTH} deep inside one another"))
+/// What people usually meant, by the parser's words; the tests hold them against its next release.
+fn hint(message: &str) -> Option<&'static str> {
+    let hints = [
+        ("must be quoted", r#"text goes in quotes: "…"; over several lines in """…""""#),
+        ("visible characters", r"a control character is written \uXXXX"),
+        ("basic string", r#"text in quotes ends on its line; over several lines it goes in """…""""#),
+        ("unexpected key or value", r#"one `key = value` a line; a quote inside text is written \""#),
+    ];
+    hints.into_iter().find(|(words, _)| message.contains(words)).map(|(_, hint)| hint)
 }
 
 /// The parser's span, kept inside the file: at its end, some errors point behind it, and some have no place at all.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::rules::Flaw;
+use super::{diagnostic::Code, rules::Flaw};
 
 /// Tables and lists inside one another. Real files need four; every later recursion (checking, dropping, JSON of
 /// `extra` read back from a row) relies on this bound.
@@ -42,6 +42,10 @@ pub(super) struct Entry {
     pub node: Node,
 }
 
+pub(super) fn too_deep() -> Flaw {
+    Flaw::new(Code::TooDeep, format!("tables and lists more than {MAX_DEPTH} deep inside one another"))
+}
+
 impl Table {
     pub fn get(&self, key: &str) -> Option<&Entry> {
         self.0.iter().find(|entry| entry.key == key)
@@ -50,11 +54,11 @@ impl Table {
 
 impl Node {
     pub fn text(&self) -> Result<&str, Flaw> {
-        match &self.value {
-            Value::Text(text) => Ok(text),
-            _ if self.is_scalar() => Err(self.not("text").hint("put it in quotes")),
-            _ => Err(self.not("text")),
+        if let Value::Text(text) = &self.value {
+            return Ok(text);
         }
+        let flaw = self.not("text");
+        Err(if self.is_scalar() { flaw.hint("put it in quotes") } else { flaw })
     }
 
     /// A TOML date, or text that holds one.
@@ -71,15 +75,14 @@ impl Node {
     }
 
     pub fn number(&self) -> Result<f64, Flaw> {
-        match self.value {
-            Value::Float(n) => Ok(n),
-            #[expect(
-                clippy::cast_precision_loss,
-                reason = "only 0 and 1 are in range for the one field that asks"
-            )]
-            Value::Integer(n) => Ok(n as f64),
-            _ => Err(self.not("a number")),
+        if let Value::Float(n) = self.value {
+            return Ok(n);
         }
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "only 0 and 1 are in range for the one field that asks"
+        )]
+        if let Value::Integer(n) = self.value { Ok(n as f64) } else { Err(self.not("a number")) }
     }
 
     pub fn boolean(&self) -> Result<bool, Flaw> {
@@ -87,11 +90,11 @@ impl Node {
     }
 
     pub fn list(&self) -> Result<&[Node], Flaw> {
-        match &self.value {
-            Value::List(items) => Ok(items),
-            _ if self.is_scalar() => Err(self.not("a list").hint("put it in [ ]")),
-            _ => Err(self.not("a list")),
+        if let Value::List(items) = &self.value {
+            return Ok(items);
         }
+        let flaw = self.not("a list");
+        Err(if self.is_scalar() { flaw.hint("put it in [ ]") } else { flaw })
     }
 
     pub fn table(&self) -> Result<&Table, Flaw> {
@@ -139,29 +142,6 @@ impl Node {
             Value::Date(_) => refuse("JSON, in which it is sent, has no dates; put it in quotes"),
             Value::List(items) => items.iter().map(Node::to_json).collect(),
             Value::Table(table) => table.0.iter().map(|e| Ok((e.key.clone(), e.node.to_json()?))).collect(),
-        }
-    }
-}
-
-impl Value {
-    /// Whether two values mean the same: `1` and `1.0` do.
-    pub fn same(&self, other: &Value) -> bool {
-        match (self, other) {
-            (Value::Null, Value::Null) => true,
-            (Value::Bool(a), Value::Bool(b)) => a == b,
-            (Value::Text(a), Value::Text(b)) | (Value::Date(a), Value::Date(b)) => a == b,
-            (Value::List(a), Value::List(b)) => {
-                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.value.same(&b.value))
-            }
-            (Value::Table(a), Value::Table(b)) => {
-                let held = |e: &Entry| b.get(&e.key).is_some_and(|o| o.node.value.same(&e.node.value));
-                a.0.len() == b.0.len() && a.0.iter().all(held)
-            }
-            (Value::Integer(a), Value::Integer(b)) => a == b,
-            (Value::Float(a), Value::Float(b)) => a == b,
-            #[expect(clippy::cast_precision_loss, reason = "a number above 2^53 is in range for no field")]
-            (Value::Integer(a), Value::Float(b)) | (Value::Float(b), Value::Integer(a)) => *a as f64 == *b,
-            _ => false,
         }
     }
 }

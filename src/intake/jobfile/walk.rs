@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 use super::{
     Context, Diagnostic, File,
     diagnostic::{Code, Report},
-    job::{Layers, default_keys, join, keys, refuse_unknown},
-    matrix::{MAX_CELLS, Matrix},
+    job::{Layers, Site, default_keys, join, keys, refuse_unknown},
+    matrix::{Cell, MAX_CELLS, Matrix},
     rules::{self, Flaw},
     tree::{Node, Span, Table, Value},
 };
@@ -20,8 +20,8 @@ use crate::domain::{
 /// What makes a file a batch.
 const BATCH_FILE_KEYS: [&str; 3] = ["batch", "defaults", "job"];
 const BATCH_KEYS: [&str; 2] = ["name", "max_credits"];
-/// Jobs of any one file. The CLI has no cap by contract; this is the size at which the file is a mistake (a gigabyte
-/// of jobs in memory).
+/// Jobs of any one file. The CLI has no cap by contract; this is the size at which the file is a mistake, and its jobs
+/// fill gigabytes of memory.
 const MAX_JOBS: usize = 1_000_000;
 
 /// What is known of the file so far.
@@ -32,9 +32,11 @@ pub(super) struct Walk<'c> {
     batch: Option<String>,
     batch_max_credits: Option<Credits>,
     jobs: Vec<NewJob>,
-    /// Where each name and key stands first.
-    names: HashMap<String, Span>,
-    keys: HashMap<JobKey, Span>,
+    /// Jobs so far, wrong ones counted.
+    count: usize,
+    /// Where the first job of each name and key stands.
+    names: HashMap<String, usize>,
+    keys: HashMap<JobKey, usize>,
     types: HashSet<JobType>,
     cells: usize,
     /// More jobs than the file may hold: nothing after it is looked at.
@@ -50,12 +52,18 @@ impl<'c> Walk<'c> {
             batch: None,
             batch_max_credits: None,
             jobs: Vec::new(),
+            count: 0,
             names: HashMap::new(),
             keys: HashMap::new(),
             types: HashSet::new(),
             cells: 0,
             too_many: false,
         }
+    }
+
+    /// Whether nothing that follows would change the answer.
+    pub fn is_over(&self) -> bool {
+        self.too_many || self.report.is_full()
     }
 
     pub fn report(&mut self) -> &mut Report<'c> {
@@ -74,7 +82,7 @@ impl<'c> Walk<'c> {
         let has = |known: &str| table.get(known).is_some();
         if BATCH_FILE_KEYS.into_iter().any(has) {
             self.batch_file(table);
-        } else if table.0.is_empty() || keys().any(has) {
+        } else if keys().any(has) {
             self.single(root, table);
         } else {
             // Not one key that is known: it is no use to ask for a type and a prompt as well.
@@ -86,7 +94,10 @@ impl<'c> Walk<'c> {
     pub fn line(&mut self, root: &Node) {
         match root.table() {
             Ok(table) => self.single(root, table),
-            Err(flaw) => self.report.error(root.span.clone(), "", flaw.hint("each line is one job: { … }")),
+            Err(_) => {
+                let flaw = root.not("a job").hint("each line is one job: { … }");
+                self.report.error(root.span.clone(), "", flaw);
+            }
         }
     }
 
@@ -104,19 +115,16 @@ impl<'c> Walk<'c> {
     }
 
     fn single(&mut self, root: &Node, table: &Table) {
-        if table.0.is_empty() {
-            return;
-        }
         let elsewhere = |key: &str| {
             BATCH_FILE_KEYS.contains(&key).then(|| "a batch goes in a .toml or .json file".to_owned())
         };
         refuse_unknown(table, "", keys(), elsewhere, &mut self.report);
-        self.job(table, None, "", &root.span);
+        self.job(Site { job: table, defaults: None, path: "", anchor: &root.span });
     }
 
     fn batch_file(&mut self, table: &Table) {
         for entry in table.0.iter().filter(|entry| keys().any(|key| key == entry.key)) {
-            let flaw = Flaw::new(Code::Mixed, "a file is one job (its keys at the top) or a batch, not both")
+            let flaw = Flaw::new(Code::Mixed, "it stands at the top, but this file is a batch")
                 .hint("move it under `[[job]]`, or under `[defaults]` for all jobs");
             self.report.error(entry.key_span.clone(), join("", &entry.key), flaw.about(&entry.key));
         }
@@ -163,54 +171,55 @@ impl<'c> Walk<'c> {
         let list = node.list().map_err(|flaw| flaw.hint(hint));
         let Some(list) = self.checked(list, &node.span, "job") else { return };
         for (i, node) in list.iter().enumerate() {
-            if self.too_many || self.report.is_full() {
+            if self.is_over() {
                 break;
             }
             let path = format!("job[{i}]");
-            if let Some(table) = self.checked(node.table(), &node.span, &path) {
-                refuse_unknown(table, &path, keys(), |_| None, &mut self.report);
-                self.job(table, defaults, &path, &node.span);
+            if let Some(job) = self.checked(node.table(), &node.span, &path) {
+                refuse_unknown(job, &path, keys(), |_| None, &mut self.report);
+                self.job(Site { job, defaults, path: &path, anchor: &node.span });
             }
         }
     }
 
     /// One job with all its matrix cells and takes.
-    fn job(&mut self, table: &Table, defaults: Option<&Table>, path: &str, anchor: &Span) {
-        if self.too_many {
-            return;
-        }
-        self.check_name(table, path);
-        let matrix = Matrix::read(table, path, &mut self.report);
+    fn job(&mut self, site: Site<'_>) {
+        self.check_name(site);
+        let matrix = Matrix::read(site.job, site.path, &mut self.report);
         self.cells = self.cells.saturating_add(matrix.size());
         if self.cells > MAX_CELLS {
-            return self.refuse_size(MAX_CELLS, path, anchor);
+            return self.refuse_size(MAX_CELLS, site);
         }
         let mut any = false;
         for cell in matrix.cells() {
             any = true;
-            let layers = Layers::new(&cell, table, defaults, path, anchor, self.context);
-            self.types.extend(layers.job_type());
-            self.cell(&layers, path, anchor);
-            if self.too_many || self.report.is_full() {
+            self.cell(site, &cell);
+            if self.is_over() {
                 break;
             }
         }
         if !any {
             let flaw = Flaw::new(Code::Empty, "`exclude` leaves no cell of the matrix");
-            self.report.error(anchor.clone(), join(path, "matrix"), flaw);
+            let span = site.job.get("matrix").map_or(site.anchor, |entry| &entry.key_span);
+            self.report.error(span.clone(), join(site.path, "matrix"), flaw);
         }
     }
 
-    fn cell(&mut self, layers: &Layers<'_>, path: &str, anchor: &Span) {
+    fn cell(&mut self, site: Site<'_>, cell: &Cell<'_>) {
+        let layers = Layers::new(site, cell, self.context);
+        self.types.extend(layers.job_type());
         let spec = layers.spec(self.context, &mut self.report);
-        let own_key = spec.key.is_some();
+        let has_own_key = spec.key.is_some();
+        let cap = self.context.max_jobs.unwrap_or(MAX_JOBS).min(MAX_JOBS);
+        self.count += spec.takes as usize;
+        if self.count > cap {
+            return self.refuse_size(cap, site);
+        }
         match spec.expand(self.context, self.file_name) {
             Ok(jobs) => {
-                let cap = self.context.max_jobs.unwrap_or(MAX_JOBS).min(MAX_JOBS);
-                if self.jobs.len() + jobs.len() > cap {
-                    return self.refuse_size(cap, path, anchor);
+                if let Some(line) = self.line_of_equal(&jobs, site) {
+                    self.refuse_equal(line, has_own_key, site, &layers);
                 }
-                self.check_keys(&jobs, own_key, layers, path, anchor);
                 self.jobs.extend(jobs);
             }
             Err(refusals) => {
@@ -221,60 +230,63 @@ impl<'c> Walk<'c> {
         }
     }
 
-    fn check_name(&mut self, table: &Table, path: &str) {
-        let Some(entry) = table.get("name") else { return };
+    /// Notes the keys of `jobs`; where one of them is known already, the line of the job that has it.
+    fn line_of_equal(&mut self, jobs: &[NewJob], site: Site<'_>) -> Option<usize> {
+        let mut equal = None;
+        for job in jobs {
+            let first = self.keys.entry(job.key.clone()).or_insert(site.anchor.start);
+            if *first != site.anchor.start {
+                equal.get_or_insert(*first);
+            }
+        }
+        equal.map(|start| self.report.line_of(start))
+    }
+
+    fn refuse_equal(&mut self, line: usize, has_own_key: bool, site: Site<'_>, layers: &Layers<'_>) {
+        if has_own_key {
+            let flaw = Flaw::new(Code::DuplicateJob, format!("the job on line {line} has this key already"));
+            layers.refuse("key", flaw.hint("each job needs its own"), &mut self.report);
+        } else {
+            let flaw =
+                Flaw::new(Code::DuplicateJob, format!("this is the same job as the one on line {line}"))
+                    .hint("to render it twice on purpose, keep one of them and set `takes = 2`");
+            self.report.error(site.anchor.clone(), site.path, flaw);
+        }
+    }
+
+    fn check_name(&mut self, site: Site<'_>) {
+        let Some(entry) = site.job.get("name") else { return };
         let Value::Text(name) = &entry.node.value else { return };
         match self.names.get(name) {
             Some(first) => {
-                let line = self.report.line_of(first.start);
+                let line = self.report.line_of(*first);
                 let flaw =
                     Flaw::new(Code::DuplicateName, format!("the job on line {line} has this name already"))
                         .hint("names tell jobs apart; for several renders of one request there is `takes`");
-                self.report.error(entry.node.span.clone(), join(path, "name"), flaw.about("name"));
+                self.report.error(entry.node.span.clone(), join(site.path, "name"), flaw.about("name"));
             }
             None => {
-                self.names.insert(name.clone(), entry.node.span.clone());
+                self.names.insert(name.clone(), entry.node.span.start);
             }
         }
     }
 
-    fn check_keys(&mut self, jobs: &[NewJob], own: bool, layers: &Layers<'_>, path: &str, anchor: &Span) {
-        for job in jobs {
-            match self.keys.get(&job.key) {
-                None => {
-                    self.keys.insert(job.key.clone(), anchor.clone());
-                }
-                Some(first) => {
-                    let line = self.report.line_of(first.start);
-                    if own {
-                        let message = format!("the job on line {line} has this key already");
-                        let flaw = Flaw::new(Code::DuplicateJob, message).hint("each job needs its own");
-                        return layers.refuse("key", flaw, &mut self.report);
-                    }
-                    let flaw = Flaw::new(
-                        Code::DuplicateJob,
-                        format!("this is the same job as the one on line {line}"),
-                    )
-                    .hint("to render it twice on purpose, keep one of them and set `takes = 2`");
-                    return self.report.error(anchor.clone(), path, flaw);
-                }
-            }
-        }
-    }
-
-    fn refuse_size(&mut self, cap: usize, path: &str, anchor: &Span) {
+    fn refuse_size(&mut self, cap: usize, site: Site<'_>) {
         self.too_many = true;
         let cap = Credits::new(cap as u64);
         let flaw = Flaw::new(Code::TooManyJobs, format!("with this one the file holds more than {cap} jobs"))
             .hint("`matrix` multiplies its axes, and `takes` the rest; split the file");
-        self.report.error(anchor.clone(), path, flaw);
+        self.report.error(site.anchor.clone(), site.path, flaw);
     }
 
     /// A default that no job takes is allowed, and almost always a mistake about the type.
     fn warn_of_unused(&mut self, defaults: Option<&Table>) {
+        if self.report.has_errors() {
+            return;
+        }
         for entry in defaults.iter().flat_map(|table| &table.0) {
             let field = Field::ALL.into_iter().find(|field| field.name() == entry.key);
-            let Some(field) = field.filter(|_| !self.types.is_empty()) else { continue };
+            let Some(field) = field else { continue };
             if !self.types.iter().any(|job_type| job_type.takes(field)) {
                 let flaw = Flaw::new(Code::NoEffect, "no job of this file has a type that takes it");
                 self.report.warn(

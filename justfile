@@ -1,0 +1,45 @@
+# `just` lists these. Every recipe is one plain command; without just, type it.
+
+[private]
+default:
+    @just --list --unsorted
+
+# What CI runs: style, lints, tests and the demo end to end.
+check:
+    .ci/run
+
+# All tests; `just test queue` those with "queue" in their name.
+test *filter:
+    cargo test --locked {{ filter }}
+
+# Formats everything.
+fmt:
+    cargo fmt --all
+
+# Lints as CI does.
+lint:
+    cargo clippy --locked --all-targets -- -D warnings
+
+# The whole thing against the built-in provider, in ./klingd-demo: no key, no cost.
+demo:
+    cargo run --locked --release -- demo
+
+# The provider's double as a server, for trying things by hand.
+sandbox *options:
+    cargo run --locked -- sandbox {{ options }}
+
+# The state machine, the gate and the plans against so many arbitrary lives each; 2000000 is the long run.
+prove cases="20000":
+    PROPTEST_CASES={{ cases }} cargo test --locked --lib domain
+
+# Every test that kills the process or its effects, the long ones included.
+crash:
+    cargo test --locked crash -- --include-ignored
+
+# Licences, advisories and banned crates (cargo install cargo-deny).
+deny:
+    cargo deny --locked check
+
+# The documentation of the code, with the private parts.
+doc:
+    cargo doc --locked --no-deps --document-private-items --open
