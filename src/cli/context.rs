@@ -122,7 +122,8 @@ impl Context {
         }
         // 80 × 24, where a terminal does not know itself (a serial line).
         let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok();
-        let (width, height) = size.map(|s| (s.ws_col, s.ws_row)).filter(|s| s.0 > 0 && s.1 > 0).unwrap_or((80, 24));
+        let (width, height) =
+            size.map(|s| (s.ws_col, s.ws_row)).filter(|s| s.0 > 0 && s.1 > 0).unwrap_or((80, 24));
         Look::Terminal { width, height, colour: self.colour() }
     }
 

@@ -90,7 +90,12 @@ fn example() -> Result<NewBatch> {
     let file = jobfile::read(EXAMPLE.as_bytes(), Format::Toml, name, &context)
         .map_err(|errors| anyhow!("the example is broken: {}", jobfile::render_plain(&errors)))?;
     let batch = file.batch.unwrap_or_else(|| name.to_owned());
-    Ok(NewBatch { name: batch, source: name.to_owned(), max_credits: file.batch_max_credits, jobs: file.jobs })
+    Ok(NewBatch {
+        name: batch,
+        source: name.to_owned(),
+        max_credits: file.batch_max_credits,
+        jobs: file.jobs,
+    })
 }
 
 /// Queue, daemon, result.
@@ -104,7 +109,8 @@ async fn play(context: &Context, config: &Config, batch: NewBatch, stop: &Cancel
         result
     };
     let visible = context.shows_progress();
-    let drawing = context.with_store(config, |store| progress::show(store, &ids, visible, context.clock, ended.clone()));
+    let drawing = context
+        .with_store(config, |store| progress::show(store, &ids, visible, context.clock, ended.clone()));
     let (daemon, drawn) = tokio::join!(daemon, drawing);
     daemon?;
     drawn?;

@@ -70,7 +70,9 @@ pub async fn run(context: Context, args: ListArgs) -> Result<Exit> {
             _ if context.global.json => verb.print_json(&store).await,
             Look::Piped => verb.print_piped(&store).await,
             look @ Look::Terminal { .. } if args.watch => verb.watch(&store, look).await,
-            look @ Look::Terminal { .. } => verb.show(&store, look, SCREENFUL).await.map(|text| context.print(&text)),
+            look @ Look::Terminal { .. } => {
+                verb.show(&store, look, SCREENFUL).await.map(|text| context.print(&text))
+            }
         })
         .await?;
     Ok(Exit::Done)
@@ -176,7 +178,10 @@ impl Verb<'_> {
             text.push(list(&self.listing(&page), look));
         }
         if more && self.args.limit.is_none() {
-            text.push(format!("Only the newest {} are shown; klingd list --all shows more.", count(page.jobs.len(), "job")));
+            text.push(format!(
+                "Only the newest {} are shown; klingd list --all shows more.",
+                count(page.jobs.len(), "job")
+            ));
         }
         Ok(text.join("\n"))
     }

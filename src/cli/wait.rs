@@ -44,6 +44,13 @@ pub struct WaitArgs {
     timeout: Option<Duration>,
 }
 
+impl WaitArgs {
+    /// For these jobs, however long it takes: `enqueue --wait`.
+    pub fn of(jobs: Vec<JobId>) -> Self {
+        Self { ids: jobs.into_iter().map(|id| id.0).collect(), batch: None, all: false, timeout: None }
+    }
+}
+
 /// Waits until jobs rest.
 pub async fn run(context: Context, args: WaitArgs) -> Result<Exit> {
     let config = context.config()?;
@@ -119,7 +126,8 @@ impl Wait<'_> {
 
     /// Adds jobs of the batch, or of the whole queue, that are new. At first those of the batch that rest already count.
     async fn find(&mut self, store: &Store, first: bool) -> Result<()> {
-        let moving = Label::ALL.into_iter().filter(|l| !matches!(l, Label::Done | Label::Failed | Label::Cancelled));
+        let moving =
+            Label::ALL.into_iter().filter(|l| !matches!(l, Label::Done | Label::Failed | Label::Cancelled));
         let moving: Vec<Label> = moving.collect();
         if let Some(batch) = &self.args.batch {
             let states = if first { Vec::new() } else { moving.clone() };

@@ -120,11 +120,10 @@ impl Store {
 
     /// These jobs, in the order of their numbers; every one of them must be there.
     pub async fn jobs(&self, ids: &[JobId]) -> Result<Vec<Job>> {
-        let rows =
-            sqlx::query(select_job!("WHERE j.id IN (SELECT value FROM json_each(?)) ORDER BY j.id"))
-                .bind(serde_json::to_string(ids)?)
-                .fetch_all(&self.readers)
-                .await?;
+        let rows = sqlx::query(select_job!("WHERE j.id IN (SELECT value FROM json_each(?)) ORDER BY j.id"))
+            .bind(serde_json::to_string(ids)?)
+            .fetch_all(&self.readers)
+            .await?;
         let jobs = rows.iter().map(row::job).collect::<Result<Vec<_>>>()?;
         match ids.iter().find(|id| jobs.binary_search_by_key(id, |job| &job.id).is_err()) {
             Some(missing) => Err(StoreError::NoSuchJob(*missing)),

@@ -12,21 +12,31 @@ pub fn sentence(event: &Event) -> String {
     match event {
         Event::Enqueued => "queued".to_owned(),
         Event::Edited { what } => format!("changed by a person: {}", line(what)),
-        Event::SubmitStarted { attempt } => format!("attempt {attempt} begins; from here on it may be charged"),
+        Event::SubmitStarted { attempt } => {
+            format!("attempt {attempt} begins; from here on it may be charged")
+        }
         Event::SubmitDeferred { attempt, why, reserved: false } => {
             format!("attempt {attempt} was not charged, tried again later: {}", line(why))
         }
         Event::SubmitDeferred { attempt, why, reserved: true } => {
-            format!("attempt {attempt} failed there, tried again later; its credits stay reserved: {}", line(why))
+            format!(
+                "attempt {attempt} failed there, tried again later; its credits stay reserved: {}",
+                line(why)
+            )
         }
-        Event::SubmitRefused { attempt, failure } => format!("attempt {attempt} was refused: {}", failed(failure)),
+        Event::SubmitRefused { attempt, failure } => {
+            format!("attempt {attempt} was refused: {}", failed(failure))
+        }
         Event::SubmitUnknown { attempt, why } => {
             format!("attempt {attempt} may have been charged, nobody knows: {}", line(why))
         }
         Event::Accepted { attempt, task, charged, source } => match source {
             Source::Provider => format!("attempt {attempt} is accepted as task {task}{}", cost(*charged)),
             Source::Salvaged => {
-                format!("attempt {attempt} is accepted as task {task}{}; the answer was cut after its id", cost(*charged))
+                format!(
+                    "attempt {attempt} is accepted as task {task}{}; the answer was cut after its id",
+                    cost(*charged)
+                )
             }
             Source::Person => format!("a person says that attempt {attempt} is task {task}"),
         },
@@ -36,13 +46,17 @@ pub fn sentence(event: &Event) -> String {
             let videos = count(usize::try_from(*outputs).unwrap_or(usize::MAX), "video");
             format!("finished there: {videos}{}", cost(*charged))
         }
-        Event::TaskFailed { failure } => format!("the provider says twice that it failed: {}", failed(failure)),
+        Event::TaskFailed { failure } => {
+            format!("the provider says twice that it failed: {}", failed(failure))
+        }
         Event::FilePublished { output } => format!("video {} is on disk", output.saturating_add(1)),
         Event::LinkExpired { why } => format!("the link is dead, a fresh one is asked for: {}", line(why)),
         Event::LinkRenewed => "the provider gave fresh links".to_owned(),
         Event::GaveUp { failure } => format!("the links stayed dead: {}", failed(failure)),
         Event::Cancelled => "cancelled by a person".to_owned(),
-        Event::ResolvedNotCharged { attempt } => format!("a person says that attempt {attempt} was not charged"),
+        Event::ResolvedNotCharged { attempt } => {
+            format!("a person says that attempt {attempt} was not charged")
+        }
         Event::WrittenOff { attempt } => format!("attempt {attempt} is written off; it counts as spent"),
         Event::Resubmitted { attempt } => {
             format!("a person pays again; attempt {attempt} stays in doubt")
@@ -72,13 +86,19 @@ fn watched(watch: &Watch) -> String {
         Watch::Failing { message, .. } => {
             format!("the provider says that it failed, a second look decides: {}", line(message))
         }
-        Watch::NoUrl { held: false, .. } => "the provider says that it is finished, but gives no link yet".to_owned(),
-        Watch::NoUrl { held: true, .. } => "still no link: a person is needed; klingd goes on asking".to_owned(),
+        Watch::NoUrl { held: false, .. } => {
+            "the provider says that it is finished, but gives no link yet".to_owned()
+        }
+        Watch::NoUrl { held: true, .. } => {
+            "still no link: a person is needed; klingd goes on asking".to_owned()
+        }
         Watch::NotFound { held: false, .. } => "the provider does not know the task yet".to_owned(),
         Watch::NotFound { held: true, .. } => {
             "the provider still does not know the task: a person is needed; klingd goes on asking".to_owned()
         }
-        Watch::OtherKey { .. } => "the key is refused for this task, which was made with another one".to_owned(),
+        Watch::OtherKey { .. } => {
+            "the key is refused for this task, which was made with another one".to_owned()
+        }
     }
 }
 
@@ -97,7 +117,8 @@ mod tests {
             charged: Charged::No,
         };
         let why = || "connection \x1b[0mreset".to_owned();
-        let accepted = |source| Event::Accepted { attempt, task: task(), charged: Some(Credits::new(400)), source };
+        let accepted =
+            |source| Event::Accepted { attempt, task: task(), charged: Some(Credits::new(400)), source };
         let watched = |watch| Event::Watched { watch };
         let since = at(0);
         let all = [

@@ -126,7 +126,11 @@ pub fn notices(view: &View, daemon_runs: bool, jobs: &[Job]) -> Vec<String> {
             let at = |t| wall(t, view.now, &view.zone);
             let until = hold.until.map(|t| format!(", until {}", at(t))).unwrap_or_default();
             let (name, why, remedy) = (hold.name.as_str(), line(&hold.why), hold.name.remedy());
-            format!("Nothing is submitted: {name} since {}{until} ({why}). {}", at(hold.since), capital(remedy))
+            format!(
+                "Nothing is submitted: {name} since {}{until} ({why}). {}",
+                at(hold.since),
+                capital(remedy)
+            )
         })
         .collect();
     if let (true, Some(until)) = (notices.is_empty(), view.closed_until()) {
@@ -177,7 +181,10 @@ mod tests {
             Job { id: JobId(11), ..held(Watch::NoUrl { since, held: true }) },
             Job { id: JobId(12), ..held(Watch::OtherKey { since }) },
             Job { id: JobId(13), ..samples::done() },
-            Job { id: JobId(14), ..samples::failed("INVALID_PROMPT", "the \x1b[31mprompt\nis refused", None) },
+            Job {
+                id: JobId(14),
+                ..samples::failed("INVALID_PROMPT", "the \x1b[31mprompt\nis refused", None)
+            },
             Job { id: JobId(15), ..samples::failed(Failure::LOST, "404", Some(samples::task())) },
             Job { id: JobId(16), ..samples::submitted(State::Cancelled { task: Some(samples::task()) }) },
         ]
@@ -208,13 +215,8 @@ mod tests {
 
     #[test]
     fn every_hold_has_its_remedy() {
-        let hold = |name, until| Hold {
-            name,
-            since: samples::at(0),
-            why: "because".into(),
-            until,
-            probe_at: None,
-        };
+        let hold =
+            |name, until| Hold { name, since: samples::at(0), why: "because".into(), until, probe_at: None };
         let mut all = Vec::new();
         for name in HoldName::ALL {
             let until = (name == HoldName::Rate).then(|| samples::at(7200));

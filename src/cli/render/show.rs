@@ -96,7 +96,8 @@ fn request(job: &Job, page: &mut Page) {
         let text = match value {
             Value::String(text) => block(text, VALUE),
             Value::Array(items) => {
-                let items: Vec<_> = items.iter().map(|i| line(i.as_str().unwrap_or(&i.to_string()))).collect();
+                let items: Vec<_> =
+                    items.iter().map(|i| line(i.as_str().unwrap_or(&i.to_string()))).collect();
                 items.join(&format!("\n{:VALUE$}", ""))
             }
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => line(&value.to_string()),
@@ -196,7 +197,8 @@ fn attempt_line(attempt: &AttemptRow, view: &View) -> String {
         Outcome::WrittenOff => "written off",
     };
     let amount = attempt.charged.unwrap_or(attempt.estimate);
-    let mut parts = vec![format!("{}. {}", attempt.n, exact(attempt.started_at, &view.zone)), outcome.to_owned()];
+    let mut parts =
+        vec![format!("{}. {}", attempt.n, exact(attempt.started_at, &view.zone)), outcome.to_owned()];
     parts.push(format!("{amount} credits {}", attempt.charge.replace('_', " ")));
     parts.extend(attempt.task_id.as_deref().map(|task| format!("task {}", line(task))));
     parts.extend(attempt.evidence.as_ref().map(seen));

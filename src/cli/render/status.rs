@@ -54,7 +54,12 @@ pub fn status(s: &Status) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     let mut row = |key: &str, value: String| writeln!(text, "{key:<14}{value}").ok();
-    row("Daemon", s.holder.as_deref().map_or("not running: klingd run".to_owned(), |by| format!("running ({})", line(by))));
+    row(
+        "Daemon",
+        s.holder
+            .as_deref()
+            .map_or("not running: klingd run".to_owned(), |by| format!("running ({})", line(by))),
+    );
     row("Queue", format!("{} ({})", s.data_dir.display(), s.world.as_deref().unwrap_or("never run")));
     for hold in &view.holds {
         let until = hold.until.map(|t| format!(", until {}", at(t))).unwrap_or_default();
@@ -63,7 +68,8 @@ pub fn status(s: &Status) -> String {
     }
     row("Gate", gate(s));
     row("In flight", format!("{} of {} slots", s.in_flight(), s.slots));
-    let depth: Vec<_> = Label::ALL.iter().filter(|l| s.of(**l) > 0).map(|l| format!("{} {l}", s.of(*l))).collect();
+    let depth: Vec<_> =
+        Label::ALL.iter().filter(|l| s.of(**l) > 0).map(|l| format!("{} {l}", s.of(*l))).collect();
     row("Jobs", if depth.is_empty() { "none".to_owned() } else { depth.join(", ") });
     if s.in_need > 0 {
         row("Needs you", format!("{}: klingd list shows which and how", s.in_need));

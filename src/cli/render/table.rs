@@ -1,7 +1,8 @@
 //! Tables: fitted to a terminal, or tab-separated for another program. The only place that names comfy-table.
 
 use comfy_table::{
-    Attribute, Cell as Drawn, CellAlignment, Color, ColumnConstraint, ContentArrangement, Row, TableStyle, Width,
+    Attribute, Cell as Drawn, CellAlignment, Color, ColumnConstraint, ContentArrangement, Row, TableStyle,
+    Width,
 };
 
 use super::Look;

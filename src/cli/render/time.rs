@@ -8,7 +8,8 @@ use crate::domain::Timestamp;
 
 /// `t` on the wall clock of `zone`: the hour alone when it is today, else with the day.
 pub fn wall(t: Timestamp, now: Timestamp, zone: &TimeZone) -> String {
-    let zoned = |t: Timestamp| jiff::Timestamp::from_millisecond(t.as_millis()).map(|t| t.to_zoned(zone.clone()));
+    let zoned =
+        |t: Timestamp| jiff::Timestamp::from_millisecond(t.as_millis()).map(|t| t.to_zoned(zone.clone()));
     let (Ok(then), Ok(today)) = (zoned(t), zoned(now)) else { return t.to_string() };
     let format = if then.date() == today.date() { "%H:%M" } else { "%Y-%m-%d %H:%M" };
     then.strftime(format).to_string()

@@ -169,7 +169,8 @@ fn remedy(job: &Job, reason: Reason, view: &View) -> String {
              klingd retry {id} --new-render       pay again, on purpose"
         ),
         Reason::Key if job.state.needs_person().is_some() => {
-            "It was made with another API key, and today's is refused for it: give klingd that key again".to_owned()
+            "It was made with another API key, and today's is refused for it: give klingd that key again"
+                .to_owned()
         }
         Reason::NotBefore => format!("klingd set {id} --not-before TIME    changes the time it waits for"),
         Reason::Budget
