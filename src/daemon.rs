@@ -296,6 +296,8 @@ async fn serve(
     }
     let recovered = recover(&lanes.submit.answers).await.context("recovery at the start failed")?;
     after_recovery(recovered, store, config, clock).await?;
+    // A disk that has room by now must not look, to whoever asks whether anything moves, like one that is full.
+    lanes.submit.watch_disk().await?;
     let policy = lanes.submit.policy.clone();
     let doorbell = Doorbell::hang(&config.doorbell());
     if let Err(error) = &doorbell {

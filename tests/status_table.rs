@@ -296,7 +296,6 @@ async fn todays_key_refused_holds_the_key_and_mends_itself() {
 
     rig.sandbox.set_keys(AcceptKeys::Any);
     rig.store.probe_hold_later(HoldName::Key, common::now()).await.unwrap();
-    rig.run_until(|model| model.charges().len() == 2).await;
     assert_eq!(rig.run().await, Ended::Idle { failed: 0, needs_person: 0 });
     assert_eq!((rig.held().await, rig.label(id).await), (vec![], Label::Done));
     rig.check().await;

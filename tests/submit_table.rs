@@ -7,9 +7,13 @@
 
 mod common;
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::{
+    collections::HashSet,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use common::{PRICE, Rig, at, is_poll, is_post, job, ms, now, prices, provider, seen};
+use futures_util::future::join_all;
 use klingd::{
     config::OnInternalError,
     daemon::Ended,
@@ -20,6 +24,7 @@ use klingd::{
     },
     sandbox::{AcceptKeys, Options},
     store::enqueue::NewBatch,
+    worker::Lane as _,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -297,8 +302,8 @@ async fn a_refused_job_frees_its_key() {
 // The key, the firewall, the address.
 
 /// One job meets this, waits under the `key` hold, and goes on when a person resumes.
-async fn holds_the_key(faults: &str) {
-    let (rig, id) = meets(faults, held(&[HoldName::Key])).await;
+async fn holds_the_key(answer: &str) {
+    let (rig, id) = meets(&format!("generate:{answer}"), held(&[HoldName::Key])).await;
     assert_eq!(rig.run().await, Ended::Idle { failed: 0, needs_person: 1 }, "held across a restart");
     assert_eq!(rig.posts().len(), 1, "sent once, and nowhere else");
     rig.resume(HoldName::Key).await;
@@ -308,22 +313,18 @@ async fn holds_the_key(faults: &str) {
 
 #[tokio::test]
 async fn a_401_holds_the_key() {
-    holds_the_key("generate:401").await;
-    holds_the_key("generate:400=INVALID_API_KEY").await;
+    join_all(["401", "401-empty", "400=INVALID_API_KEY"].map(holds_the_key)).await;
 }
 
 #[tokio::test]
 async fn a_404_or_405_holds_the_key() {
-    for fault in ["404", "404-html", "405", "405-empty"] {
-        holds_the_key(&format!("generate:{fault}")).await;
-    }
+    join_all(["404", "404-html", "405", "405-empty"].map(holds_the_key)).await;
 }
 
 #[tokio::test]
 async fn a_redirect_is_not_followed_and_holds_the_key() {
-    for status in ["301", "302", "303", "307", "308"] {
-        holds_the_key(&format!("generate:redirect={status}")).await;
-    }
+    let redirects = ["redirect=301", "redirect=302", "redirect=303", "redirect=307", "redirect=308"];
+    join_all(redirects.map(holds_the_key)).await;
 }
 
 #[tokio::test]
@@ -337,7 +338,6 @@ async fn a_wrong_key_stops_every_submit_until_it_works_again() {
     rig.sandbox.set_keys(AcceptKeys::Any);
     // The slow probe's time has come: a free call finds out, no person is needed.
     rig.store.probe_hold_later(HoldName::Key, now()).await.unwrap();
-    rig.run_until(|model| model.charges().len() == 2).await;
     rig.run().await;
     assert_eq!((rig.held().await, rig.posts().len()), (vec![], posts + 2));
     for id in jobs {
@@ -398,13 +398,15 @@ async fn firewall(judgement: &'static str) -> String {
 
 #[tokio::test]
 async fn an_empty_account_holds_the_credits() {
-    for fault in ["402", "402-empty", "400-credits", "429-credits", "403-credits", "400=INSUFFICIENT_CREDITS"]
-    {
-        let (rig, id) = meets(&format!("generate:{fault}"), held(&[HoldName::Credits])).await;
+    let answers =
+        ["402", "402-empty", "400-credits", "429-credits", "403-credits", "400=INSUFFICIENT_CREDITS"];
+    join_all(answers.map(|answer| async move {
+        let (rig, id) = meets(&format!("generate:{answer}"), held(&[HoldName::Credits])).await;
         rig.resume(HoldName::Credits).await;
         rig.run().await;
         is(&rig, id, DONE).await;
-    }
+    }))
+    .await;
 }
 
 #[tokio::test]
@@ -418,13 +420,12 @@ async fn a_topped_up_account_is_noticed_by_one_probe() {
     let posts = rig.posts().len();
     // Its time has come, the account is still empty: one job is tried, not three.
     rig.store.probe_hold_later(HoldName::Credits, now()).await.unwrap();
-    rig.run_until(|model| seen(model, is_post) > posts).await;
+    assert_eq!(rig.run().await, Ended::Idle { failed: 0, needs_person: 3 });
     assert_eq!((rig.posts().len(), rig.held().await), (posts + 1, vec![HoldName::Credits]));
     assert!(rig.holds().await[0].probe_at.unwrap() > now() + ms(60_000), "and not again at once");
 
     rig.sandbox.set_balance(10_000);
     rig.store.probe_hold_later(HoldName::Credits, now()).await.unwrap();
-    rig.run_until(|model| model.charges().len() == 3).await;
     assert_eq!(rig.run().await, Ended::Idle { failed: 0, needs_person: 0 });
     assert_eq!(rig.held().await, []);
     rig.check().await;
@@ -503,12 +504,13 @@ async fn a_500_in_other_words_is_doubt() {
 
 #[tokio::test]
 async fn a_gateways_error_is_doubt() {
-    for status in [502, 504, 520, 522, 524] {
+    join_all([502, 504, 520, 522, 524].map(|status| async move {
         let answers = ["", "-html", "-empty", "-foreign", "-number"].map(|body| format!("{status}{body}"));
         all_meet(&answers.each_ref().map(String::as_str), IN_DOUBT).await;
         let charged = ["", "-html", "-empty"].map(|body| format!("{status}{body}-charged"));
         all_meet(&charged.each_ref().map(String::as_str), IN_DOUBT_AND_CHARGED).await;
-    }
+    }))
+    .await;
 }
 
 #[tokio::test]
@@ -548,9 +550,11 @@ async fn hangs(fault: &str, row: Row) -> (Rig, JobId) {
 
 #[tokio::test]
 async fn an_answer_that_hangs_is_doubt() {
-    hangs("hang-before", IN_DOUBT).await;
-    hangs("hang-after", IN_DOUBT_AND_CHARGED).await;
-    hangs("stall-body", IN_DOUBT_AND_CHARGED).await;
+    tokio::join!(
+        hangs("hang-before", IN_DOUBT),
+        hangs("hang-after", IN_DOUBT_AND_CHARGED),
+        hangs("stall-body", IN_DOUBT_AND_CHARGED),
+    );
 }
 
 #[tokio::test]
@@ -565,11 +569,12 @@ async fn an_answer_without_a_task_id_is_doubt() {
 
 #[tokio::test]
 async fn a_task_id_in_an_error_is_doubt_that_names_it() {
-    for status in [400, 401, 402, 403, 404, 422, 429, 500, 503] {
+    join_all([400, 401, 402, 403, 404, 422, 429, 500, 503].map(|status| async move {
         let (rig, id) = meets(&format!("generate:{status}-task-id"), IN_DOUBT_AND_CHARGED).await;
         let (task, why) = (rig.sandbox.tasks()[0].id.clone(), doubt(&rig, id).await);
         assert!(why.contains(&task), "{status}: {why}");
-    }
+    }))
+    .await;
 }
 
 #[tokio::test]
@@ -613,15 +618,11 @@ async fn doubt_does_not_stop_the_others() {
 
 #[tokio::test]
 async fn a_200_whose_code_is_an_error_is_as_that_error() {
-    meets("generate:code-in-200=429", DONE).await;
-    meets("generate:code-in-200=503", DONE).await;
-    meets("generate:code-in-200=422", REFUSED).await;
-    for code in [500, 502, 408, 400] {
-        meets(&format!("generate:code-in-200={code}"), IN_DOUBT).await;
-    }
+    all_meet(&["code-in-200=429", "code-in-200=503"], DONE).await;
+    all_meet(&["code-in-200=422"], REFUSED).await;
+    all_meet(&["code-in-200=500", "code-in-200=502", "code-in-200=408", "code-in-200=400"], IN_DOUBT).await;
     meets("generate:code-in-200=402", held(&[HoldName::Credits])).await;
-    holds_the_key("generate:code-in-200=401").await;
-    holds_the_key("generate:code-in-200=404").await;
+    join_all(["code-in-200=401", "code-in-200=404"].map(holds_the_key)).await;
 }
 
 // Accepted.
@@ -682,4 +683,46 @@ async fn a_price_that_is_missing_or_other_than_expected_is_said() {
     assert_eq!(job.charged.map(klingd::domain::Credits::get), Some(133));
     let sums = rig.store.sums(EPOCH).await.unwrap();
     assert_eq!(sums.charged.get(), 133, "what was charged replaces the estimate");
+}
+
+// A person, or a stop, while the POST is on the wire.
+
+#[tokio::test]
+async fn a_stop_waits_for_the_answer_of_a_request_on_the_wire() {
+    for (answer, state) in
+        [("slow=300", Label::Generating), ("slow=300,generate:close-after", Label::InDoubt)]
+    {
+        let rig = Rig::new(&format!("generate:{answer}")).await;
+        let id = rig.enqueue("a fox").await;
+        // Seen, and not answered for a while.
+        rig.run_until(|model| seen(model, is_post) == 1).await;
+        assert_eq!(rig.label(id).await, state);
+        rig.run().await;
+        assert_eq!(rig.posts().len(), 1);
+        rig.check().await;
+    }
+}
+
+#[tokio::test]
+async fn a_wish_to_cancel_waits_for_the_answer() {
+    for (answer, state, charges) in [
+        ("", Label::Cancelled, 1),
+        ("generate:429", Label::Cancelled, 0),
+        ("generate:400", Label::Failed, 0),
+        ("generate:close-after", Label::InDoubt, 1),
+    ] {
+        let rig = Rig::new(answer).await;
+        let id = rig.enqueue("a fox").await;
+        let lane = rig.submit_lane();
+        let (_, intent) = lane.look(1, &HashSet::new()).await.unwrap().work.remove(0);
+        rig.store.cancel(id, false, now()).await.unwrap();
+        assert_eq!(rig.label(id).await, Label::Submitting, "nobody knows yet");
+        lane.step(intent).await.unwrap();
+        let job = rig.job(id).await;
+        assert_eq!((job.state.label(), rig.sandbox.charges_for("a fox")), (state, charges), "{answer}");
+        if state == Label::Cancelled {
+            assert_eq!(job.state.task().is_some(), charges == 1, "{answer}: what is paid is known");
+        }
+        rig.check().await;
+    }
 }

@@ -39,8 +39,7 @@ impl Store {
         if moving {
             return Ok(Rest::Moving);
         }
-        // A hold without an end waits for a person; one that ends by itself does not.
-        let held = control::holds(&mut c).await?.iter().any(|h| h.holds(now) && h.until.is_none());
+        let held = control::holds(&mut c).await?.iter().any(|h| h.needs_person(now));
         if !held && super::submit::affordable(&mut c, policy, day).await? {
             return Ok(Rest::Moving);
         }

@@ -415,17 +415,7 @@ impl Spent {
 
     /// Whether every cap, and the job's own, allows a render of `estimate`.
     pub fn allows(&self, estimate: Credits, max: Option<Credits>, budget: &Budget) -> bool {
-        estimate <= self.room(budget) && max.is_none_or(|max| estimate <= max)
-    }
-
-    /// The most that one more render may cost.
-    fn room(&self, budget: &Budget) -> Credits {
-        let left = |cap: Credits, spent: Credits| {
-            if cap == Credits::ZERO { Credits::new(u64::MAX) } else { cap.minus(spent) }
-        };
-        left(budget.per_job, Credits::ZERO)
-            .min(left(budget.per_day, self.day))
-            .min(left(budget.total, self.total))
+        self.stopped_by(estimate, max, budget).is_none()
     }
 
     /// The first cap that leaves no room for `estimate`.
@@ -438,5 +428,15 @@ impl Spent {
             (Cap::Total, over(self.total + estimate, budget.total)),
         ];
         caps.into_iter().find_map(|(cap, over)| over.then_some(cap))
+    }
+
+    /// The most that one more render may cost.
+    fn room(&self, budget: &Budget) -> Credits {
+        let left = |cap: Credits, spent: Credits| {
+            if cap == Credits::ZERO { Credits::new(u64::MAX) } else { cap.minus(spent) }
+        };
+        left(budget.per_job, Credits::ZERO)
+            .min(left(budget.per_day, self.day))
+            .min(left(budget.total, self.total))
     }
 }

@@ -68,8 +68,11 @@ impl Lane for DownloadLane {
     async fn step(&self, job: Job) -> Result<()> {
         let State::Downloading { missing, .. } = &job.state else { return Ok(()) };
         let outputs = self.store.outputs(job.id).await?;
-        // One at a time: each published video changes the job, and the next look sees it as it is then.
-        let Some(output) = outputs.iter().find(|o| missing.contains(&o.index)) else { return Ok(()) };
+        // One at a time: each published video changes the job, and the next look sees it as it is then. The one in least
+        // trouble first: a link that stays dead must not let the others expire.
+        let wanted = outputs.iter().filter(|o| missing.contains(&o.index)).min_by_key(|o| o.failures);
+        let Some(output) = wanted else { return Ok(()) };
+        let holds = self.store.holds().await?;
         match self.bring(&job, output).await {
             Ok(()) => {}
             // Cancelled meanwhile.
@@ -81,9 +84,8 @@ impl Lane for DownloadLane {
             0 => info!(job.id = job.id.0, "job {} is done", job.id),
             left => info!(job.id = job.id.0, left, "a video of job {} is there", job.id),
         }
-        if self.store.holds().await?.iter().any(|h| h.name == HoldName::Disk && h.probe_at.is_some()) {
+        if holds.iter().any(|h| h.name == HoldName::Disk && h.probe_at.is_some()) {
             info!(hold = "disk", "submits go on: videos can be stored again");
-            self.store.lift(vec![HoldName::Disk]).await?;
         }
         Ok(())
     }

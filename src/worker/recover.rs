@@ -21,7 +21,7 @@ pub struct Recovered {
     pub in_doubt: u32,
 }
 
-/// Recovers. The caller holds the data directory's lock and has not started any answers.
+/// Recovers. The caller holds the data directory's lock and has not started any lane.
 pub async fn recover(answers: &Answers) -> Result<Recovered> {
     let mut found = Recovered::default();
     for spooled in answers.spool.read_all()? {

@@ -180,7 +180,7 @@ impl SubmitLane {
     }
 
     /// Sets and lifts the `disk` hold by the free space under the output root, before anything is paid for.
-    async fn watch_disk(&self) -> Result<()> {
+    pub async fn watch_disk(&self) -> Result<()> {
         if !self.disk_watch.is_due(self.answers.clock.now()) {
             return Ok(());
         }

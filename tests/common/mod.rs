@@ -116,16 +116,21 @@ impl Rig {
         daemon::run(&self.config, &self.key, options, Clock, stop).await.unwrap()
     }
 
-    /// One look of the submit lane and its steps, for what the provider never sees. Says how many there were.
-    pub async fn submit_step(&self) -> usize {
-        let api = Arc::new(Api::new(&daemon::api_settings(&self.config, &self.key)).unwrap());
+    /// The submit lane by itself, for tests that stand between its look and its step.
+    pub fn submit_lane(&self) -> SubmitLane {
         for dir in [self.config.spool_dir(), self.config.videos_root().to_owned()] {
             klingd::disk::create_root(&dir).unwrap();
         }
-        let lane: SubmitLane = daemon::submit_lane(&self.config, &self.key, &self.store, api, Clock);
-        let look = lane.look(self.config.submit.workers, &HashSet::new()).await.unwrap();
-        let steps = look.work.len();
-        for (_, intent) in look.work {
+        let api = Arc::new(Api::new(&daemon::api_settings(&self.config, &self.key)).unwrap());
+        daemon::submit_lane(&self.config, &self.key, &self.store, api, Clock)
+    }
+
+    /// One look of the submit lane and its steps, for what the provider never sees. Says how many there were.
+    pub async fn submit_step(&self) -> usize {
+        let lane = self.submit_lane();
+        let work = lane.look(self.config.submit.workers, &HashSet::new()).await.unwrap().work;
+        let steps = work.len();
+        for (_, intent) in work {
             lane.step(intent).await.unwrap();
         }
         steps
@@ -135,6 +140,12 @@ impl Rig {
     pub async fn hurry(&self, id: JobId) {
         let edit = Edit { not_before: Some(now()), ..Edit::default() };
         self.store.edit(id, edit, now()).await.unwrap();
+    }
+
+    /// A person's `pause`, or a hold that klingd itself sets.
+    pub async fn hold(&self, name: HoldName) {
+        let hold = Hold { name, since: now(), why: "a test says so".into(), until: None, probe_at: None };
+        self.store.hold(hold).await.unwrap();
     }
 
     /// A person's `resume`, which must lift exactly this.
