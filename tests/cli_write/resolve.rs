@@ -108,19 +108,23 @@ async fn the_ways_without_a_task() {
         (Label::Queued, vec![Outcome::NotCharged])
     );
     rig.run(&["cancel", "1"]).is(0);
+    let unwanted = doubt("unwanted").await;
+    rig.run(&["cancel", "2"]).is(0).says("once the answer is there");
+    rig.run(&["resolve", "2", "--not-charged"]).is(0).says("job 2 is cancelled, as was asked");
+    assert_eq!(rig.label(unwanted).await, Label::Cancelled);
     let gone = doubt("gone").await;
-    rig.run(&["resolve", "2", "--write-off"]).is(0).says("its 200 credits count as spent");
+    rig.run(&["resolve", "3", "--write-off"]).is(0).says("its 200 credits count as spent");
     assert_eq!(
         (rig.label(gone).await, outcomes(&rig, gone).await),
         (Label::Failed, vec![Outcome::WrittenOff])
     );
     let again = doubt("again").await;
-    rig.run(&["resolve", "3", "--resubmit"])
+    rig.run(&["resolve", "4", "--resubmit"])
         .is(2)
         .says("may be charged already (200 credits)")
         .says("say --yes");
     assert_eq!(rig.label(again).await, Label::InDoubt);
-    rig.run(&["resolve", "3", "--resubmit", "--yes"]).is(0).says("stays in doubt until you settle it");
+    rig.run(&["resolve", "4", "--resubmit", "--yes"]).is(0).says("stays in doubt until you settle it");
     assert_eq!(
         (rig.label(again).await, outcomes(&rig, again).await),
         (Label::Queued, vec![Outcome::Unknown])
