@@ -3,7 +3,6 @@
 
 mod cancel;
 mod check;
-mod columns;
 mod config;
 mod context;
 mod demo;

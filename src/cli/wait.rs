@@ -44,6 +44,13 @@ pub struct WaitArgs {
     timeout: Option<Duration>,
 }
 
+impl WaitArgs {
+    /// For these jobs, however long it takes: `enqueue --wait`.
+    pub fn of(jobs: Vec<JobId>) -> Self {
+        Self { ids: jobs.into_iter().map(|id| id.0).collect(), batch: None, all: false, timeout: None }
+    }
+}
+
 /// Waits until jobs rest.
 pub async fn run(context: Context, args: WaitArgs) -> Result<Exit> {
     let config = context.config()?;
