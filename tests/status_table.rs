@@ -2,7 +2,7 @@
 //!
 //! Whatever status says, the job is charged once and submitted once; most rows end with its video.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 
