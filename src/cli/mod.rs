@@ -26,6 +26,7 @@ mod show;
 mod status;
 mod view;
 mod wait;
+mod when;
 
 use std::path::PathBuf;
 
