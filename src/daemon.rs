@@ -27,18 +27,21 @@ use crate::{
     },
     worker::{
         self, Lane,
+        answer::Answers,
         download::{DownloadLane, OutputSettings},
         errand::ErrandLane,
         evidence::Spool,
         poll::{PollLane, PollSettings},
         recover::{Recovered, recover},
-        submit::{SubmitLane, SubmitSettings},
+        submit::{DiskWatch, SubmitLane, SubmitSettings},
     },
 };
 
 /// Room that is kept beside the database, so that the last commits get through on a full disk: a thousand answers.
 const RESERVE_BYTES: u64 = 8 * 1024 * 1024;
-/// How often `--until-idle` asks whether anything moves, when nothing was committed meanwhile.
+/// The shortest time between two questions of `--until-idle` whether anything moves.
+const IDLE_PAUSE: Duration = Duration::from_millis(20);
+/// The longest, when nothing was committed meanwhile.
 const IDLE_LOOK: Duration = Duration::from_millis(500);
 
 /// How to run.
@@ -157,22 +160,60 @@ async fn build(
     })
 }
 
-/// The submit lane by itself: a command that recovers after a crash needs no other.
+/// The submit lane by itself.
 pub fn submit_lane(config: &Config, key: &ApiKey, store: &Store, api: Arc<Api>, clock: Clock) -> SubmitLane {
     SubmitLane {
-        store: store.clone(),
+        answers: answers(config, store, Some(Arc::clone(&api)), clock),
         api,
-        clock,
         policy: claim_policy(config, &key.fingerprint()),
         settings: SubmitSettings {
             workers: config.submit.workers,
-            hold_on_internal_error: config.submit.on_internal_error == OnInternalError::Hold,
-            poll_first: config.poll.first,
             output_root: config.videos_root().to_owned(),
             min_free_bytes: config.output.min_free_bytes,
         },
-        spool: Spool::new(config.spool_dir(), config.data_dir.join("reserve")),
+        disk_watch: DiskWatch::default(),
     }
+}
+
+fn answers(config: &Config, store: &Store, api: Option<Arc<Api>>, clock: Clock) -> Answers {
+    Answers {
+        store: store.clone(),
+        clock,
+        spool: Spool::new(config.spool_dir(), config.data_dir.join("reserve")),
+        api,
+        gate: gate_policy(config),
+        hold_on_internal_error: config.submit.on_internal_error == OnInternalError::Hold,
+        poll_first: config.poll.first,
+    }
+}
+
+/// What a start does first, for a command that finds no daemon: spooled answers are replayed, and what was on the wire
+/// is put in doubt. Works without a key. Refuses while somebody holds the data directory, and while there is an answer
+/// that this user can't read: it may say what a person is about to decide.
+pub async fn recover_alone(config: &Config, store: &Store, clock: Clock) -> Result<Recovered> {
+    // A key that can't be used is as good as none: most answers are read without one.
+    let api = config.api_key.as_ref().and_then(|key| Api::new(&api_settings(config, key)).ok());
+    let answers = answers(config, store, api.map(Arc::new), clock);
+    let spooled = answers.spool.read_all().with_context(|| {
+        format!(
+            "{} can't be looked through for answers; try it as the daemon's user",
+            config.spool_dir().display()
+        )
+    })?;
+    if let Some(Err((path, why))) = spooled.iter().find(|spooled| spooled.is_err()) {
+        let path = path.display();
+        return Err(anyhow!(
+            "{path} may hold the answer and can't be read ({why}); try it as the daemon's user, or move it away"
+        ));
+    }
+    if spooled.is_empty() && store.on_the_wire().await?.is_empty() {
+        // The lock is not touched without need: a daemon that starts in that moment would be refused.
+        return Ok(Recovered::default());
+    }
+    let _lock = lock(&config.data_dir, clock)?;
+    let recovered = recover(&answers).await?;
+    after_recovery(recovered, store, config, clock).await?;
+    Ok(recovered)
 }
 
 /// The two calls' part of the configuration.
@@ -219,12 +260,7 @@ fn download_policy(config: &Config) -> DownloadPolicy {
 pub fn claim_policy(config: &Config, key_fingerprint: &str) -> ClaimPolicy {
     let cap = |c: Option<Credits>| c.unwrap_or(Credits::ZERO);
     ClaimPolicy {
-        gate: GatePolicy {
-            start_in_flight: config.submit.start_in_flight,
-            max_in_flight: config.submit.max_in_flight,
-            cooldown: config.submit.cooldown,
-            cooldown_max: config.submit.cooldown_max,
-        },
+        gate: gate_policy(config),
         budget: Budget {
             per_job: cap(config.budget.per_job),
             per_day: cap(config.budget.per_day),
@@ -232,6 +268,15 @@ pub fn claim_policy(config: &Config, key_fingerprint: &str) -> ClaimPolicy {
         },
         base_url: config.api.base_url.as_str().trim_end_matches('/').to_owned(),
         key_fingerprint: key_fingerprint.to_owned(),
+    }
+}
+
+fn gate_policy(config: &Config) -> GatePolicy {
+    GatePolicy {
+        start_in_flight: config.submit.start_in_flight,
+        max_in_flight: config.submit.max_in_flight,
+        cooldown: config.submit.cooldown,
+        cooldown_max: config.submit.cooldown_max,
     }
 }
 
@@ -249,8 +294,10 @@ async fn serve(
     if let Err(error) = reserve {
         warn!("there is no room for the reserve beside the database: {error}");
     }
-    let recovered = recover(&lanes.submit).await.context("recovery at the start failed")?;
+    let recovered = recover(&lanes.submit.answers).await.context("recovery at the start failed")?;
     after_recovery(recovered, store, config, clock).await?;
+    // A disk that has room by now must not look, to whoever asks whether anything moves, like one that is full.
+    lanes.submit.watch_disk().await?;
     let policy = lanes.submit.policy.clone();
     let doorbell = Doorbell::hang(&config.doorbell());
     if let Err(error) = &doorbell {
@@ -265,6 +312,8 @@ async fn serve(
     }
     info!(data_dir = %config.data_dir.display(), base_url = %config.api.base_url, "klingd is running");
     tokio::select! {
+        // First, since a stop also ends the tasks: whoever looked at them before would call that unexpected.
+        biased;
         () = stop.cancelled() => Ok(Ended::Stopped),
         error = tasks.first_end() => Err(error),
         idle = idle(store, &policy, started, clock), if options.until_idle => idle,
@@ -293,6 +342,8 @@ async fn idle(store: &Store, policy: &ClaimPolicy, since: Timestamp, clock: Cloc
             Rest::Still { failed, needs_person } => return Ok(Ended::Idle { failed, needs_person }),
             Rest::Moving => {}
         }
+        // Not at every commit: under load there are thousands a second, and the last one is waited for all the same.
+        tokio::time::sleep(IDLE_PAUSE).await;
         tokio::select! {
             changed = commits.changed() => changed.context("the writer is gone")?,
             () = tokio::time::sleep(IDLE_LOOK) => {}

@@ -1,13 +1,136 @@
-//! `klingd config`.
+//! `klingd config`: the configuration as klingd sees it.
 
-use anyhow::Result;
-use clap::Args;
+use std::path::PathBuf;
 
-use super::{Context, Exit};
+use anyhow::{Context as _, Result};
+use clap::{Args, Subcommand};
+use serde_json::json;
 
+use super::{
+    Context, Exit,
+    columns::{Align, columns},
+    exit::Refusal,
+};
+use crate::{
+    config::{self, Config},
+    disk,
+    domain::{JobType, job_type::Price},
+};
+
+/// Where the provider publishes its prices.
+const PRICES_SOURCE: &str = "https://kling3api.com";
+
+/// Flags of `config`.
 #[derive(Args)]
-pub struct ConfigArgs {}
+pub struct ConfigArgs {
+    #[command(subcommand)]
+    verb: Verb,
+}
 
-pub async fn run(_context: Context, _args: ConfigArgs) -> Result<Exit> {
+#[derive(Subcommand)]
+enum Verb {
+    /// Write the commented file with every key; never over one that is there
+    Init {
+        /// Where to, instead of where klingd looks for it
+        #[arg(long, value_name = "FILE")]
+        path: Option<PathBuf>,
+    },
+    /// Every key with its value and where it comes from; secrets hidden
+    Show,
+    /// Every problem at once, and whether there is a key
+    Check,
+    /// What each type costs
+    Prices,
+}
+
+/// Shows, checks or writes it.
+pub async fn run(context: Context, args: ConfigArgs) -> Result<Exit> {
+    match args.verb {
+        Verb::Init { path } => init(&context, path)?,
+        Verb::Show => show(&context, &context.config()?),
+        Verb::Check => check(&context, &context.config()?),
+        Verb::Prices => prices(&context, &context.config()?),
+    }
     Ok(Exit::Done)
+}
+
+/// Works without a configuration, and with a broken one.
+fn init(context: &Context, path: Option<PathBuf>) -> Result<()> {
+    let path = path
+        .or_else(|| config::place(context.global.config.as_deref(), &context.environment))
+        .ok_or_else(|| Refusal::usage("there is no home directory to put it in; name a file with --path"))?;
+    let path = context.environment.current_dir.join(path);
+    if let Some(folder) = path.parent() {
+        disk::create_root(folder)?;
+    }
+    disk::write_atomically(&path, config::EXAMPLE.as_bytes(), disk::Access::Group, disk::Clobber::Refuse)
+        .context("the configuration was not written")?;
+    context.print(&path.display().to_string());
+    context.say("every key is in it, with its default; klingd config check reads it");
+    Ok(())
+}
+
+fn show(context: &Context, config: &Config) {
+    let people = context.out_is_terminal();
+    if context.global.json {
+        for row in config.show() {
+            let line = json!({ "key": row.key, "value": row.value, "origin": row.origin.to_string() });
+            context.print(&line.to_string());
+        }
+    } else {
+        let rows =
+            config.show().iter().map(|row| [row.key.clone(), row.value.clone(), row.origin.to_string()]);
+        context.print(&columns(&rows.collect::<Vec<_>>(), [Align::Left; 3], people));
+    }
+}
+
+/// What is wrong is an error of [`Context::config`], which names all of it.
+fn check(context: &Context, config: &Config) {
+    let file = config.file.as_ref().map(|file| file.display().to_string());
+    let origin = config.show().iter().find(|row| row.key == "api.key").map(|row| row.origin.to_string());
+    let key = match config.require_key() {
+        _ if config.sandbox => "not needed: the provider is simulated".to_owned(),
+        Ok(key) => format!("found: {}, fingerprint {}", origin.unwrap_or_default(), key.fingerprint()),
+        Err(why) => why.to_string(),
+    };
+    if context.global.json {
+        let found = config.api_key.is_some();
+        context.print(&json!({ "valid": true, "file": file, "key_found": found, "key": key }).to_string());
+        return;
+    }
+    context.print(&format!("configuration: valid ({})", file.as_deref().unwrap_or("no file, all defaults")));
+    context.print(&format!("API key: {key}"));
+}
+
+fn prices(context: &Context, config: &Config) {
+    let people = context.out_is_terminal();
+    if context.global.json {
+        for job_type in JobType::ALL {
+            let (unit, silent, sound) = amounts(config.prices.of(job_type));
+            let line = json!({
+                "type": job_type, "unit": unit, "silent": silent, "sound": sound,
+                "overridden": config.prices.overrides.contains_key(&job_type),
+                "as_of": config.prices.as_of, "source": PRICES_SOURCE,
+            });
+            context.print(&line.to_string());
+        }
+        return;
+    }
+    let head = ["type", "without sound", "with sound", "credits", ""].map(str::to_owned);
+    let rows = std::iter::once(head).chain(JobType::ALL.map(|job_type| {
+        let (unit, silent, sound) = amounts(config.prices.of(job_type));
+        let overridden = config.prices.overrides.contains_key(&job_type);
+        let mark = if overridden { "yours (prices.*)" } else { "" };
+        [job_type.to_string(), silent.to_string(), sound.to_string(), unit.to_owned(), mark.to_owned()]
+    }));
+    let align = [Align::Left, Align::Right, Align::Right, Align::Left, Align::Left];
+    context.print(&columns(&rows.collect::<Vec<_>>(), align, people));
+    context.say(&format!("as of {}, from {PRICES_SOURCE}", config.prices.as_of));
+}
+
+fn amounts(price: Price) -> (&'static str, u64, u64) {
+    match price {
+        Price::PerSecond { silent, sound } => ("per second", silent.get(), sound.get()),
+        Price::Fixed(credits) => ("per video", credits.get(), credits.get()),
+    }
 }

@@ -81,6 +81,12 @@ impl Context {
         }
     }
 
+    /// Says what is wrong, to those who asked for quiet too.
+    #[expect(clippy::print_stderr, reason = "what commands say to people goes through here")]
+    pub fn complain(&self, text: &str) {
+        eprintln!("{}", text.trim_end_matches('\n'));
+    }
+
     /// Prints a result.
     pub fn print(&self, text: &str) {
         use std::io::Write as _;
@@ -116,10 +122,19 @@ impl Context {
 
     /// Whether to use colours on stdout.
     pub fn colour(&self) -> bool {
+        self.colour_on(self.out_is_terminal())
+    }
+
+    /// Whether to use colours on stderr.
+    pub fn err_colour(&self) -> bool {
+        self.colour_on(std::io::stderr().is_terminal())
+    }
+
+    fn colour_on(&self, terminal: bool) -> bool {
         match self.global.color {
             Color::Always => true,
             Color::Never => false,
-            Color::Auto => self.out_is_terminal() && !self.environment.no_colour(),
+            Color::Auto => terminal && !self.environment.no_colour(),
         }
     }
 

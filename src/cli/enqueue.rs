@@ -1,13 +1,174 @@
-//! `klingd enqueue`.
+//! `klingd enqueue`: jobs from files, standard input or flags, all of them or none.
+//!
+//! Everything is read and checked before the queue is opened: a slow standard input keeps nobody waiting.
 
-use anyhow::Result;
+mod order;
+mod placed;
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
 use clap::Args;
 
-use super::{Context, Exit};
+use self::{
+    order::Order,
+    placed::{Placed, expected, show},
+};
+use super::{Context, Exit, price};
+use crate::{
+    config::Config,
+    domain::JobId,
+    store::{Store, StoreError},
+};
 
+/// What every refusal begins with.
+const NOTHING: &str = "nothing was queued";
+
+/// Flags of `enqueue`.
 #[derive(Args)]
-pub struct EnqueueArgs {}
+pub struct EnqueueArgs {
+    /// Job files (.toml, .json, .jsonl), or - for standard input
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    job: JobArgs,
+    /// A label for filters and sums (repeatable); beside files: for all their jobs too
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
+    /// -100 to 100, higher first
+    #[arg(long, allow_negative_numbers = true, value_name = "N")]
+    priority: Option<i64>,
+    /// Not submitted earlier: RFC 3339 with an offset
+    #[arg(long, value_name = "TIME")]
+    not_before: Option<String>,
+    /// What all new jobs together may cost
+    #[arg(long, value_name = "CREDITS", value_parser = clap::value_parser!(u64).range(1..))]
+    max_credits: Option<u64>,
+    /// Render and pay once more what is there already
+    #[arg(long)]
+    again: bool,
+    /// Only say what would be queued, what is there already, and the price
+    #[arg(long)]
+    dry_run: bool,
+    /// Wait until the jobs rest, as `klingd wait`
+    #[arg(long, conflicts_with = "dry_run")]
+    wait: bool,
+}
 
-pub async fn run(_context: Context, _args: EnqueueArgs) -> Result<Exit> {
+/// One job as flags. The provider's fields have the provider's names.
+#[derive(Args, Default, PartialEq)]
+struct JobArgs {
+    /// The provider's type: `klingd config prices` lists the twelve
+    #[arg(long = "type", value_name = "TYPE")]
+    job_type: Option<String>,
+    /// What the video shows, at most 2000 characters
+    #[arg(long, value_name = "TEXT")]
+    prompt: Option<String>,
+    /// Seconds, 3 to 15
+    #[arg(long, allow_negative_numbers = true, value_name = "SECONDS")]
+    duration: Option<i64>,
+    /// 16:9, 9:16 or 1:1
+    #[arg(long, value_name = "RATIO")]
+    aspect_ratio: Option<String>,
+    /// Start image (image-to-video)
+    #[arg(long, value_name = "URL")]
+    image: Option<String>,
+    /// End frame (image-to-video)
+    #[arg(long, value_name = "URL")]
+    end_image: Option<String>,
+    /// Reference video, or the video to edit
+    #[arg(long, value_name = "URL")]
+    video: Option<String>,
+    /// Reference images (repeatable)
+    #[arg(long, value_name = "URL", num_args = 1..)]
+    images: Option<Vec<String>>,
+    /// With native audio (the provider's default)
+    #[arg(long, overrides_with = "no_sound")]
+    sound: bool,
+    /// Without audio; cheaper with Kling 3.0
+    #[arg(long, overrides_with = "sound")]
+    no_sound: bool,
+    /// What to avoid
+    #[arg(long, value_name = "TEXT")]
+    negative_prompt: Option<String>,
+    /// How closely to follow the prompt, 0 to 1 (Kling 3.0)
+    #[arg(long, allow_negative_numbers = true, value_name = "NUMBER")]
+    cfg_scale: Option<f64>,
+    /// Keep the sound of the video that comes in
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    keep_original_sound: Option<bool>,
+    /// The name in tables and file names
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Where the video goes, below output.root: a template
+    #[arg(long, value_name = "TEMPLATE")]
+    output: Option<String>,
+    /// Renders of this request, 1 to 20
+    #[arg(long, allow_negative_numbers = true, value_name = "N")]
+    takes: Option<i64>,
+    /// The key against accidental repetition
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
+}
+
+/// Queues.
+pub async fn run(context: Context, args: EnqueueArgs) -> Result<Exit> {
+    let config = context.config()?;
+    let (dry_run, wait) = (args.dry_run, args.wait);
+    let order = Order::read(&context, &config, args)?;
+    let work = |store| queue(&context, &config, store, order, dry_run);
+    let Some(ids) = context.with_store(&config, work).await? else {
+        context.say(NOTHING);
+        return Ok(Exit::Usage);
+    };
+    if dry_run {
+        return Ok(Exit::Done);
+    }
+    if !context.daemon_runs(&config.data_dir) {
+        context.say(
+            "warning: no daemon serves this queue, so nothing is submitted yet; start one: klingd run (or systemctl start klingd)",
+        );
+    }
+    if wait { hand_over(context, ids).await } else { Ok(Exit::Done) }
+}
+
+/// Queues the order and shows what became of it; `None` when the price was not agreed to.
+async fn queue(
+    context: &Context,
+    config: &Config,
+    store: Store,
+    order: Order,
+    dry_run: bool,
+) -> Result<Option<Vec<JobId>>> {
+    let placed = expected(&store, &order).await?;
+    let charged = price::charged_ever(&store).await?;
+    let new = || order.new_jobs(&placed);
+    price::refuse_what_never_fits(new(), &config.budget, charged).context(NOTHING)?;
+    let estimate = price::of(new());
+    if let Some(allowed) = order.max_credits.filter(|allowed| estimate > *allowed) {
+        return Err(StoreError::TooExpensive { estimate, allowed }).context(NOTHING);
+    }
+    if dry_run {
+        show(context, config, &store, &order, &placed, dry_run).await?;
+        return Ok(Some(Vec::new()));
+    }
+    if estimate > config.budget.confirm_above {
+        context.say(&price::table(new(), true));
+        let above = config.budget.confirm_above;
+        if !context.confirm(&format!(
+            "This costs {estimate} credits, more than {above} (budget.confirm_above). Queue it?"
+        ))? {
+            return Ok(None);
+        }
+    }
+    // The caps are checked again by the commit: the queue may have changed while somebody read the question.
+    let now = context.clock.now();
+    let queued = store.enqueue_all(order.batches.clone(), order.max_credits, now).await.context(NOTHING)?;
+    let placed: Vec<Placed> = queued.into_iter().map(Placed::from).collect();
+    show(context, config, &store, &order, &placed, dry_run).await?;
+    Ok(Some(placed.iter().filter_map(|p| p.id).collect()))
+}
+
+async fn hand_over(_context: Context, _ids: Vec<JobId>) -> Result<Exit> {
     Ok(Exit::Done)
 }

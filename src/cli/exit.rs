@@ -103,7 +103,10 @@ fn exit_of(error: &anyhow::Error) -> Exit {
             return match store {
                 StoreError::NoSuchJob(_) => Exit::NoSuchJob,
                 StoreError::TooExpensive { .. } => Exit::Budget,
-                StoreError::NotNow { .. } | StoreError::Illegal { .. } => Exit::Usage,
+                StoreError::NotNow { .. }
+                | StoreError::Illegal { .. }
+                | StoreError::TaskTaken { .. }
+                | StoreError::KeyTaken { .. } => Exit::Usage,
                 _ => Exit::Failed,
             };
         }

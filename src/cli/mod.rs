@@ -3,14 +3,18 @@
 
 mod cancel;
 mod check;
+mod columns;
 mod config;
 mod context;
 mod demo;
+mod each;
 mod enqueue;
 mod exit;
+mod job_files;
 mod json;
 mod list;
 mod pause;
+mod price;
 mod progress;
 pub mod render;
 mod resolve;
@@ -20,6 +24,7 @@ mod sandbox;
 mod set;
 mod show;
 mod status;
+mod view;
 mod wait;
 
 use std::path::PathBuf;

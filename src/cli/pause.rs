@@ -1,20 +1,131 @@
-//! `klingd pause` and `klingd resume`.
+//! `klingd pause` and `klingd resume`: the holds on submitting.
 
 use anyhow::Result;
 use clap::Args;
+use serde_json::json;
 
-use super::{Context, Exit};
+use super::{Context, Exit, exit::Refusal};
+use crate::{
+    domain::{
+        hold::{Hold, HoldName},
+        request::nearest,
+    },
+    store::Store,
+};
 
+/// Flags of `pause`.
 #[derive(Args)]
 pub struct PauseArgs {}
 
+/// Flags of `resume`.
 #[derive(Args)]
-pub struct ResumeArgs {}
+pub struct ResumeArgs {
+    /// Lift this hold (repeatable); without it: paused, rate, key and credits
+    #[arg(long = "hold", value_name = "NAME")]
+    holds: Vec<String>,
+}
 
-pub async fn pause(_context: Context, _args: PauseArgs) -> Result<Exit> {
+/// Stops submitting.
+pub async fn pause(context: Context, _: PauseArgs) -> Result<Exit> {
+    let config = context.config()?;
+    let now = context.clock.now();
+    let why = "a person paused it".to_owned();
+    let hold = Hold { name: HoldName::Paused, since: now, why, until: None, probe_at: None };
+    let since = context
+        .with_store(&config, |store| async move {
+            let earlier = store.holds().await?.into_iter().find(|h| h.name == HoldName::Paused);
+            store.hold(hold).await?;
+            Ok(earlier.map(|hold| hold.since))
+        })
+        .await?;
+    if context.global.json {
+        let since = since.unwrap_or(now).to_string();
+        context.print(&json!({ "hold": HoldName::Paused, "holds": true, "since": since }).to_string());
+    }
+    match since {
+        Some(since) => context.say(&format!("paused already, since {since}; klingd resume")),
+        None => context.say("paused: nothing more is submitted; polling and downloads go on; klingd resume"),
+    }
     Ok(Exit::Done)
 }
 
-pub async fn resume(_context: Context, _args: ResumeArgs) -> Result<Exit> {
+/// Lifts holds, and says what still holds.
+pub async fn resume(context: Context, args: ResumeArgs) -> Result<Exit> {
+    let config = context.config()?;
+    let names = if args.holds.is_empty() {
+        HoldName::ALL.into_iter().filter(|name| name.lifted_by_resume()).collect()
+    } else {
+        args.holds.iter().map(|word| parse(word)).collect::<Result<Vec<_>>>()?
+    };
+    let resumed = context.with_store(&config, |store| lift(store, &context, names.clone())).await?;
+    if context.global.json {
+        resumed.print(&context);
+    } else {
+        resumed.say(&context, if args.holds.is_empty() { &[] } else { &names });
+    }
     Ok(Exit::Done)
+}
+
+fn parse(word: &str) -> Result<HoldName> {
+    HoldName::parse(word).ok_or_else(|| {
+        let all = HoldName::ALL.map(HoldName::as_str);
+        let instead = match nearest(word, all.into_iter()) {
+            Some(near) => format!("did you mean {near}?"),
+            None => format!("there are {}", all.join(", ")),
+        };
+        Refusal::usage(format!("there is no hold {word:?}; {instead}"))
+    })
+}
+
+/// What `resume` did.
+struct Resumed {
+    lifted: Vec<Hold>,
+    /// The gate was closed after a 429, and is open again.
+    gate_opened: bool,
+    standing: Vec<Hold>,
+}
+
+async fn lift(store: Store, context: &Context, names: Vec<HoldName>) -> Result<Resumed> {
+    let now = context.clock.now();
+    let before = store.holds().await?;
+    let gate_closed = store.gate().await?.closed_until.is_some_and(|until| until > now);
+    let gate_opened = gate_closed && names.contains(&HoldName::Rate);
+    let gone = store.lift(names).await?;
+    let lifted = before.into_iter().filter(|hold| gone.contains(&hold.name)).collect();
+    let standing = store.holds().await?.into_iter().filter(|hold| hold.holds(now)).collect();
+    Ok(Resumed { lifted, gate_opened, standing })
+}
+
+impl Resumed {
+    fn print(&self, context: &Context) {
+        let all = self.lifted.iter().map(|h| (h, false)).chain(self.standing.iter().map(|h| (h, true)));
+        for (Hold { name, since, why, .. }, holds) in all {
+            let remedy = holds.then_some(name.remedy());
+            let since = since.to_string();
+            context.print(
+                &json!({ "hold": name, "holds": holds, "since": since, "why": why, "remedy": remedy })
+                    .to_string(),
+            );
+        }
+    }
+
+    fn say(&self, context: &Context, asked: &[HoldName]) {
+        for hold in &self.lifted {
+            context.say(&format!("{} is lifted (since {}: {})", hold.name.as_str(), hold.since, hold.why));
+        }
+        if self.gate_opened {
+            context.say("the gate is open again: the wait after the provider's 429 is over");
+        }
+        for name in asked.iter().filter(|name| !self.lifted.iter().any(|hold| hold.name == **name)) {
+            if !(*name == HoldName::Rate && self.gate_opened) {
+                context.say(&format!("{} did not hold", name.as_str()));
+            }
+        }
+        for Hold { name, since, why, .. } in &self.standing {
+            context.say(&format!("{} still holds since {since}: {why}; {}", name.as_str(), name.remedy()));
+        }
+        if self.standing.is_empty() {
+            context.say("nothing holds: jobs are submitted as the gate and the budget allow");
+        }
+    }
 }

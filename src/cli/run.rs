@@ -58,6 +58,20 @@ pub(super) async fn in_sandbox(
     let (double, server) = sandbox::start(faults).await?;
     config.api.base_url = double.base_url().parse()?;
     config.download.allow_private = true;
+    let base_url = double.base_url();
+    let database = config.database();
+    // Not under the feet of another daemon: its tasks are at its own double.
+    let lock = daemon::lock(&config.data_dir, context.clock).map_err(Failure::Refused)?;
+    // An earlier double died with its daemon, and its memory with it; the queue still knows the tasks.
+    let tasks = context
+        .with_store(&config, async |store| {
+            store.stamp(&database, World::Sandbox).await?;
+            Ok(store.move_tasks(base_url).await?)
+        })
+        .await
+        .map_err(Failure::Refused)?;
+    tasks.iter().for_each(|(task, request)| double.restore(task.as_str(), request));
+    drop(lock);
     let key = ApiKey::parse("sandbox").map_err(anyhow::Error::msg)?;
     let closed = CancellationToken::new();
     let daemon = async {

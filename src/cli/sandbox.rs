@@ -97,7 +97,9 @@ pub async fn run(context: Context, args: SandboxArgs) -> Result<Exit> {
 
 /// A double for this process, on a port of its own.
 pub(super) async fn start(faults: &str) -> Result<(Sandbox, Server)> {
-    let options = Options { faults: faults.parse()?, ..Options::new(now) };
+    // Another seed each time: the queue remembers the task ids of earlier doubles, and an id must not come twice.
+    let seed = now().as_nanosecond() as u64;
+    let options = Options { seed, faults: faults.parse()?, ..Options::new(now) };
     Ok(Sandbox::bind(options).await?)
 }
 

@@ -46,6 +46,13 @@ pub(super) fn find(
     Ok(None)
 }
 
+/// Where a new file belongs: where a named one is, else the first place that is looked at.
+pub fn place(named: Option<&Path>, environment: &Environment) -> Option<PathBuf> {
+    let variable = || environment.variable("KLINGD_CONFIG").map(PathBuf::from);
+    let home = || environment.config_home().map(|home| home.join("klingd/klingd.toml"));
+    named.map(Path::to_owned).or_else(variable).or_else(home)
+}
+
 fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     let length = File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;

@@ -32,6 +32,7 @@ use crate::domain::request::Draft;
 pub use api_key::{ApiKey, KeyError};
 pub use environment::Environment;
 pub use error::{ConfigError, Problem, SyntaxProblem};
+pub use file::place;
 pub use raw::Origin;
 pub use sections::{
     Api, Budget, Download, Inbox, Log, LogFormat, LogLevel, Metrics, OnInternalError, OnUncleanStop, Output,

@@ -83,7 +83,8 @@ pub(super) fn resolve(
     let metrics = metrics(read);
     let log = log(read);
     paths::refuse_loops(read, &data_dir, &inbox, &output);
-    let (warnings, rows) = reader.finish().map_err(ConfigError::Invalid)?;
+    let (mut warnings, rows) = reader.finish().map_err(ConfigError::Invalid)?;
+    warnings.extend(not_yet(&rows));
 
     let missing_key = key.as_ref().err().cloned().unwrap_or_default();
     Ok(Config {
@@ -105,6 +106,16 @@ pub(super) fn resolve(
         warnings,
         missing_key,
         rows,
+    })
+}
+
+/// Keys of the contract that this version reads and checks, but does not act on: said, so that nobody waits for them.
+fn not_yet(rows: &[Row]) -> impl Iterator<Item = String> {
+    const SECTIONS: [(&str, &str); 2] =
+        [("inbox.", "the watched folder"), ("metrics.", "the metrics endpoint")];
+    SECTIONS.into_iter().filter_map(|(section, what)| {
+        let row = rows.iter().find(|r| r.key.starts_with(section) && r.origin != Origin::Default)?;
+        Some(format!("{} ({}) has no effect: {what} is not in this version", row.key, row.origin))
     })
 }
 

@@ -74,7 +74,9 @@ fn state_of(label: Label) -> BoxedStrategy<State> {
         Label::Submitting => (attempt(), any::<bool>(), option::of(task()))
             .prop_map(|(attempt, cancel, accepted)| State::Submitting { attempt, cancel, accepted })
             .boxed(),
-        Label::InDoubt => attempt().prop_map(|attempt| State::InDoubt { attempt }).boxed(),
+        Label::InDoubt => (attempt(), any::<bool>())
+            .prop_map(|(attempt, cancel)| State::InDoubt { attempt, cancel })
+            .boxed(),
         Label::Generating => {
             (task(), watch()).prop_map(|(task, watch)| State::Generating { task, watch }).boxed()
         }

@@ -23,6 +23,11 @@ impl Credits {
         self.0
     }
 
+    /// What is left after `spent`; nothing when more is spent.
+    pub const fn minus(self, spent: Self) -> Self {
+        Self(self.0.saturating_sub(spent.0))
+    }
+
     /// `self` for each of `n` (seconds, takes …).
     pub const fn times(self, n: u64) -> Self {
         Self(self.0.saturating_mul(n))

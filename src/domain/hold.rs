@@ -102,6 +102,13 @@ impl Hold {
     pub fn holds(&self, now: Timestamp) -> bool {
         self.until.is_none_or(|until| now < until)
     }
+
+    /// Whether nothing but a person ends it: it has no end of its own, and no probe is due that may lift it.
+    pub fn needs_person(&self, now: Timestamp) -> bool {
+        let probed = matches!(self.name, HoldName::Key | HoldName::Credits);
+        let probe_due = probed && self.probe_at.is_some_and(|at| at <= now);
+        self.holds(now) && self.until.is_none() && !probe_due
+    }
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ pub mod hold;
 pub mod job;
 pub mod job_type;
 pub mod key;
+pub mod label;
 pub mod pace;
 pub mod plan;
 #[cfg(test)]
@@ -26,6 +27,7 @@ mod promise_tests;
 pub mod request;
 pub mod retry;
 pub mod state;
+pub mod task_id;
 pub mod time;
 
 pub use attempt::{AttemptNo, Charge, Outcome};

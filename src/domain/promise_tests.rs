@@ -112,7 +112,7 @@ impl Life {
             self.ledger.iter().filter(|(_, e)| e.outcome == Outcome::Open).map(|(n, _)| *n).collect();
         match &self.state {
             State::Submitting { attempt, .. } => assert_eq!(open, [*attempt], "{:?}", self.history),
-            State::InDoubt { attempt } => {
+            State::InDoubt { attempt, .. } => {
                 assert_eq!(self.ledger[attempt].outcome, Outcome::Unknown, "{:?}", self.history);
                 assert!(open.is_empty());
             }
@@ -143,7 +143,7 @@ fn check_step(before: &State, event: &Event, after: &State) {
     if before.task().is_some() && after.label() == Label::Queued {
         assert!(matches!(event, Event::Requeued), "a paid job was queued again: {}", said());
     }
-    if let State::InDoubt { attempt: doubted } = before
+    if let State::InDoubt { attempt: doubted, .. } = before
         && after != before
     {
         let resolved = match event {

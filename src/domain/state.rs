@@ -4,41 +4,20 @@
 //! What is absent: no way from `in_doubt` to anywhere without a person or the provider's own evidence; no way from
 //! a paid state (`generating`, `downloading`, `done`) back to `queued`.
 
-use std::{collections::BTreeSet, fmt};
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{attempt::AttemptNo, event::Event, job::Reason, time::Timestamp};
-
-/// The provider's id of a task (`n75…`, `n71…`), kept as it came.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct TaskId(String);
-
-impl TaskId {
-    /// Longest id that is believed to be one; the page's have 15 characters.
-    pub const MAX_CHARS: usize = 200;
-
-    /// An id that can be one: not empty, visible ASCII without quotes or blanks, not longer than
-    /// [`TaskId::MAX_CHARS`].
-    pub fn parse(text: &str) -> Option<Self> {
-        let plausible = !text.is_empty()
-            && text.len() <= Self::MAX_CHARS
-            && text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\' | b'<' | b'>'));
-        plausible.then(|| Self(text.to_owned()))
-    }
-
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for TaskId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
+use super::{
+    attempt::AttemptNo,
+    event::{Event, Source},
+    job::Reason,
+    time::Timestamp,
+};
+pub use super::{
+    label::{Label, Lane},
+    task_id::TaskId,
+};
 
 /// Whether a failed job's credits are gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,8 +92,13 @@ pub enum State {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         accepted: Option<TaskId>,
     },
-    /// The POST may have been charged and nobody knows. Leaves by: the provider's evidence, a person.
-    InDoubt { attempt: AttemptNo },
+    /// The POST may have been charged and nobody knows. Leaves by: the provider's evidence, a person. `cancel` is the
+    /// wish that came while it was on the wire: were it forgotten, late evidence of a refusal would queue the job again.
+    InDoubt {
+        attempt: AttemptNo,
+        #[serde(default)]
+        cancel: bool,
+    },
     /// Paid: the provider works on it. Leaves by: SUCCESS, FAILED twice, cancel.
     Generating { task: TaskId, watch: Watch },
     /// Paid and finished: `missing` videos are still to be fetched. Leaves by: the last file, giving up, cancel.
@@ -132,80 +116,6 @@ pub enum State {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         task: Option<TaskId>,
     },
-}
-
-/// A state's bare name: what the database pins, JSON shows and filters take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "each variant is its word")]
-pub enum Label {
-    Queued,
-    Submitting,
-    InDoubt,
-    Generating,
-    Downloading,
-    Done,
-    Failed,
-    Cancelled,
-}
-
-impl Label {
-    /// All of them, in the order of a job's life.
-    pub const ALL: [Label; 8] = [
-        Label::Queued,
-        Label::Submitting,
-        Label::InDoubt,
-        Label::Generating,
-        Label::Downloading,
-        Label::Done,
-        Label::Failed,
-        Label::Cancelled,
-    ];
-
-    /// The word.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Label::Queued => "queued",
-            Label::Submitting => "submitting",
-            Label::InDoubt => "in_doubt",
-            Label::Generating => "generating",
-            Label::Downloading => "downloading",
-            Label::Done => "done",
-            Label::Failed => "failed",
-            Label::Cancelled => "cancelled",
-        }
-    }
-
-    /// Reads the word back.
-    pub fn parse(word: &str) -> Option<Self> {
-        Label::ALL.into_iter().find(|l| l.as_str() == word)
-    }
-}
-
-impl fmt::Display for Label {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-/// Which worker moves a job next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "each variant is its word")]
-pub enum Lane {
-    Submit,
-    Poll,
-    Download,
-}
-
-impl Lane {
-    /// The word in the database.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Lane::Submit => "submit",
-            Lane::Poll => "poll",
-            Lane::Download => "download",
-        }
-    }
 }
 
 /// An event that this state does not allow: a bug, or a person's command that came too late.
@@ -333,7 +243,7 @@ impl State {
     /// refused by our own bookkeeping); it moves the job only when the job waits for this very attempt.
     fn apply_submit(self, event: &Event) -> Result<State, Illegal> {
         let waits_for = |n: &AttemptNo| match &self {
-            State::Submitting { attempt, .. } | State::InDoubt { attempt } => attempt == n,
+            State::Submitting { attempt, .. } | State::InDoubt { attempt, .. } => attempt == n,
             State::Queued
             | State::Generating { .. }
             | State::Downloading { .. }
@@ -346,7 +256,7 @@ impl State {
                 State::Queued => Ok(State::Submitting { attempt: *attempt, cancel: false, accepted: None }),
                 other => other.illegal(event),
             },
-            Event::Accepted { attempt, task, .. } => Ok(self.accept(*attempt, task.clone())),
+            Event::Accepted { attempt, task, source, .. } => Ok(self.accept(*attempt, task.clone(), *source)),
             Event::SubmitDeferred { attempt, .. } if waits_for(attempt) => {
                 Ok(self.leave_submit(State::Queued))
             }
@@ -355,11 +265,13 @@ impl State {
                 Ok(self.leave_submit(failed))
             }
             Event::SubmitUnknown { attempt, .. } if waits_for(attempt) => {
-                let in_doubt = State::InDoubt { attempt: *attempt };
                 // Doubt outlives a wish to cancel: what may be paid is not dropped silently.
-                Ok(match self.task() {
-                    Some(task) => State::follow(task.clone()),
-                    None => in_doubt,
+                Ok(match self {
+                    State::Submitting { accepted: Some(task), .. } => State::follow(task),
+                    State::Submitting { attempt, cancel, accepted: None } => {
+                        State::InDoubt { attempt, cancel }
+                    }
+                    already => already,
                 })
             }
             _ => Ok(self),
@@ -372,7 +284,9 @@ impl State {
         match self {
             State::Submitting { accepted: task @ Some(_), cancel: true, .. } => State::Cancelled { task },
             State::Submitting { accepted: Some(task), cancel: false, .. } => State::follow(task),
-            State::Submitting { accepted: None, cancel: true, .. } if matches!(otherwise, State::Queued) => {
+            State::Submitting { accepted: None, cancel: true, .. } | State::InDoubt { cancel: true, .. }
+                if matches!(otherwise, State::Queued) =>
+            {
                 State::Cancelled { task: None }
             }
             _ => otherwise,
@@ -384,13 +298,17 @@ impl State {
     }
 
     /// A task id arrived: recorded whatever happened meanwhile.
-    fn accept(self, n: AttemptNo, task: TaskId) -> State {
+    fn accept(self, n: AttemptNo, task: TaskId, source: Source) -> State {
         match self {
             // Another attempt is on the wire: its outcome comes first, this task is not forgotten.
             State::Submitting { attempt, cancel, accepted } if attempt != n => {
                 State::Submitting { attempt, cancel, accepted: accepted.or(Some(task)) }
             }
             State::Submitting { cancel: true, .. } => State::Cancelled { task: Some(task) },
+            // Whoever brings the id by hand wants the video after all.
+            State::InDoubt { cancel: true, .. } if source != Source::Person => {
+                State::Cancelled { task: Some(task) }
+            }
             State::Queued | State::Submitting { .. } | State::InDoubt { .. } | State::Failed { .. } => {
                 State::follow(task)
             }
@@ -449,11 +367,15 @@ impl State {
             (State::Generating { task, .. } | State::Downloading { task, .. }, Event::Cancelled) => {
                 Ok(State::Cancelled { task: Some(task) })
             }
-            (
-                State::InDoubt { attempt },
-                Event::ResolvedNotCharged { attempt: n } | Event::Resubmitted { attempt: n },
-            ) if attempt == *n => Ok(State::Queued),
-            (State::InDoubt { attempt }, Event::WrittenOff { attempt: n }) if attempt == *n => {
+            (state @ State::InDoubt { attempt, .. }, Event::ResolvedNotCharged { attempt: n })
+                if attempt == *n =>
+            {
+                Ok(state.leave_submit(State::Queued))
+            }
+            (State::InDoubt { attempt, .. }, Event::Resubmitted { attempt: n }) if attempt == *n => {
+                Ok(State::Queued)
+            }
+            (State::InDoubt { attempt, .. }, Event::WrittenOff { attempt: n }) if attempt == *n => {
                 let failure = Failure {
                     code: Failure::WRITTEN_OFF.to_owned(),
                     message: format!("attempt {n} was written off; it counts as spent"),

@@ -18,14 +18,14 @@ const TABLE: &str = "
 enqueued                    -    -    -    -    -    -    -    -
 edited                      q    s    -    -    -    -    -    -
 submit_started              s    -    -    -    -    -    -    -
-submit_deferred/this        .    qgc  q    .    .    .    .    .
+submit_deferred/this        .    qgc  qc   .    .    .    .    .
 submit_deferred/other       q    s    i    g    d    D    f    c
 submit_refused/this         .    fgc  f    .    .    .    .    .
 submit_refused/other        q    s    i    g    d    D    f    c
 submit_unknown/this         .    ig   i    .    .    .    .    .
 submit_unknown/other        q    s    i    g    d    D    f    c
-accepted/this               .    gc   g    .    .    .    .    .
-accepted/other              g    s    g    g    d    D    g    c
+accepted/this               .    gc   gc   .    .    .    .    .
+accepted/other              g    s    gc   g    d    D    g    c
 watched                     -    -    -    g    -    -    -    -
 succeeded                   -    -    -    d    -    -    -    -
 succeeded/none              -    -    -    -    -    -    -    -
@@ -35,7 +35,7 @@ link_expired                -    -    -    -    d    -    -    -
 link_renewed                -    -    -    -    d    -    -    -
 gave_up                     -    -    -    -    f    -    -    -
 cancelled                   c    s    -    c    c    -    -    -
-resolved_not_charged/this   .    -    q    .    .    .    .    .
+resolved_not_charged/this   .    -    qc   .    .    .    .    .
 resolved_not_charged/other  q    s    i    g    d    D    f    c
 written_off/this            .    -    f    .    .    .    .    .
 written_off/other           q    s    i    g    d    D    f    c
@@ -88,7 +88,7 @@ fn table() -> BTreeMap<(&'static str, Label), Cell> {
 /// The attempt that a job in this state waits for.
 fn awaited(state: &State) -> Option<AttemptNo> {
     match state {
-        State::Submitting { attempt, .. } | State::InDoubt { attempt } => Some(*attempt),
+        State::Submitting { attempt, .. } | State::InDoubt { attempt, .. } => Some(*attempt),
         State::Queued
         | State::Generating { .. }
         | State::Downloading { .. }
@@ -332,4 +332,23 @@ fn a_task_id_is_visible_ascii() {
     for bad in ["", "a b", "a\"b", "a\nb", "é", &format!("{longest}n")] {
         assert_eq!(TaskId::parse(bad), None, "{bad:?}");
     }
+}
+
+#[test]
+fn a_wish_to_cancel_outlives_doubt() {
+    let attempt = AttemptNo(1);
+    let on_the_wire = State::Submitting { attempt, cancel: true, accepted: None };
+    let doubt = on_the_wire.apply(&Event::SubmitUnknown { attempt, why: String::new() }).unwrap();
+    assert_eq!(doubt, State::InDoubt { attempt, cancel: true });
+    // Evidence that it was not charged must not queue a cancelled job again: it would be paid.
+    for uncharged in [
+        Event::SubmitDeferred { attempt, why: String::new(), reserved: false },
+        Event::ResolvedNotCharged { attempt },
+    ] {
+        assert_eq!(doubt.clone().apply(&uncharged).unwrap(), State::Cancelled { task: None });
+    }
+    let accepted =
+        |source| Event::Accepted { attempt, task: TaskId::parse("n75abc").unwrap(), charged: None, source };
+    assert_eq!(doubt.clone().apply(&accepted(Source::Provider)).unwrap().label(), Label::Cancelled);
+    assert_eq!(doubt.apply(&accepted(Source::Person)).unwrap().label(), Label::Generating);
 }

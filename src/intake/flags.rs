@@ -7,7 +7,7 @@ use super::jobfile::{
     rules::{self, Flaw},
     spec::Spec,
 };
-use crate::domain::{credits::Credits, job::NewJob, request::Draft};
+use crate::domain::{credits::Credits, job::NewJob, request::Draft, time::Timestamp};
 
 /// A job given as flags: typed by the command line, not yet checked.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -80,6 +80,41 @@ impl Flags {
     }
 }
 
+/// The flags of `set`, which `enqueue` takes beside files too: typed, not yet checked.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[expect(missing_docs, reason = "named as the flags are")]
+pub struct Changes {
+    pub name: Option<String>,
+    pub tags: Vec<String>,
+    pub priority: Option<i64>,
+    pub not_before: Option<String>,
+}
+
+/// [`Changes`] that are right; `None` leaves a thing as it is.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[expect(missing_docs, reason = "named as the flags are")]
+pub struct CheckedChanges {
+    pub name: Option<String>,
+    pub tags: Option<Vec<String>>,
+    pub priority: Option<i8>,
+    pub not_before: Option<Timestamp>,
+}
+
+impl Changes {
+    /// By the rules of files; or everything that is wrong.
+    pub fn read(self) -> Result<CheckedChanges, Vec<FlagError>> {
+        let mut errors = Errors::default();
+        let tags = Some(self.tags).filter(|tags| !tags.is_empty());
+        let checked = CheckedChanges {
+            name: errors.keep("name", self.name, |text| rules::label(&text)),
+            tags: errors.keep("tag", tags, rules::tags),
+            priority: errors.keep("priority", self.priority, rules::priority),
+            not_before: errors.keep("not_before", self.not_before, |text| rules::not_before(&text)),
+        };
+        if errors.0.is_empty() { Ok(checked) } else { Err(errors.0) }
+    }
+}
+
 #[derive(Default)]
 struct Errors(Vec<FlagError>);
 
@@ -149,6 +184,17 @@ mod tests {
         --duration: 20 is out of range: a video lasts 3 to 15 seconds
         --aspect-ratio: "4:3" is not one of "16:9", "9:16", "1:1"
         "#);
+    }
+
+    #[test]
+    fn changes_obey_the_rules_of_files() {
+        let right = Changes { tags: vec!["a".into(), "a".into()], priority: Some(-5), ..Changes::default() };
+        let checked = right.read().unwrap();
+        assert_eq!((checked.tags, checked.priority, checked.name), (Some(vec!["a".into()]), Some(-5), None));
+        let wrong =
+            Changes { priority: Some(101), not_before: Some("tomorrow".into()), ..Changes::default() };
+        let errors = wrong.read().unwrap_err();
+        assert_eq!(errors.iter().map(|e| e.flag.as_str()).collect::<Vec<_>>(), ["priority", "not-before"]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What an answer means: pure, and strict in money.
 //!
-//! The two tables are docs/provider.md's, row by row. An answer counts as *not charged* only where a row says so;
+//! The two tables are provider.md's, row by row. An answer counts as *not charged* only where a row says so;
 //! everything else is unknown, and so is every answer that carries a task id without accepting.
 
 use std::time::Duration;
@@ -61,6 +61,7 @@ pub(super) fn key_works(http_status: u16, body: &str) -> Option<bool> {
     let json = wire::object(body);
     match (wire::effective_status(http_status, json.as_ref()), json) {
         (401 | 403, _) => Some(false),
+        (400, Some(json)) if wire::error_code(&json) == Some(INVALID_API_KEY) => Some(false),
         (200 | 400 | 404 | 422, Some(_)) => Some(true),
         (_, _) => None,
     }
@@ -118,8 +119,8 @@ fn not_accepted(said: Said<'_>, wait: Option<Duration>) -> SubmitAnswer {
     let why = match said.status {
         // Some gateways time out like this after they passed the request on.
         408 | 409 => None,
-        429 if said.speaks_of_slots() => Some(Deferral::SlotsFull),
-        400..=499 if said.speaks_of_credits() => Some(Deferral::NoCredits),
+        429 if speaks_of_slots(&said.words) => Some(Deferral::SlotsFull),
+        400..=499 if said.empty_account() => Some(Deferral::NoCredits),
         400 if said.code == Some(INVALID_API_KEY) => Some(Deferral::KeyRefused),
         400 if said.names_a_field() => return refused(said),
         413 | 422 => return refused(said),
@@ -157,20 +158,28 @@ impl<'a> Said<'a> {
         let status = wire::effective_status(http_status, json);
         let code = json.and_then(wire::error_code);
         let message = json.and_then(wire::message);
+        // A prompt may speak of money or of parallel lines; only what the provider says of its own counts.
+        let mut words = message.unwrap_or_default().to_owned();
+        for prompt in json.into_iter().flat_map(wire::echoed_prompts) {
+            let said = prompt.to_lowercase();
+            if speaks_of_slots(&said) || speaks_of_money(&said) {
+                words = words.replace(prompt, "…");
+            }
+        }
         let mut sentence = format!("HTTP {http_status}");
         if status != http_status {
             sentence.push_str(&format!(" with code {status}"));
         }
-        if let Some(code) = code.filter(|code| !message.as_ref().is_some_and(|said| said.starts_with(code))) {
+        if let Some(code) = code.filter(|code| !message.is_some_and(|said| said.starts_with(code))) {
             sentence.push_str(&format!(" {code}"));
         }
-        if let Some(message) = &message {
+        if let Some(message) = message {
             sentence.push_str(&format!(": {message}"));
         }
         Self {
             status,
             code,
-            words: message.unwrap_or_default().to_lowercase(),
+            words: words.to_lowercase(),
             own: json.is_some_and(|json| wire::is_own_error(json, status)),
             sentence: clean(&sentence),
         }
@@ -181,24 +190,24 @@ impl<'a> Said<'a> {
         self.code.is_some_and(|code| code.starts_with("INVALID_") || code.starts_with("MISSING_"))
     }
 
-    /// Too many tasks at once, in English or Chinese.
-    fn speaks_of_slots(&self) -> bool {
-        ["parallel", "concurren", "simultaneous", "并发", "并行"].iter().any(|word| self.words.contains(word))
-    }
-
     /// The account is empty: the page's 402, and the shapes in which gateways hide it. A documented code wins over
     /// the words of the message.
-    fn speaks_of_credits(&self) -> bool {
+    fn empty_account(&self) -> bool {
         let documented = self.names_a_field() || matches!(self.code, Some(RATE_LIMITED | INTERNAL_ERROR));
         self.status == 402
             || self.code == Some(INSUFFICIENT_CREDITS)
-            || (!documented && words_of_money(&self.words))
+            || (!documented && speaks_of_money(&self.words))
     }
+}
+
+/// Whether a sentence in lower case speaks of too many tasks at once.
+fn speaks_of_slots(said: &str) -> bool {
+    ["parallel", "concurren", "simultaneous", "并发", "并行"].iter().any(|word| said.contains(word))
 }
 
 /// Whether a sentence in lower case speaks of an account's money. `insufficient` alone does not: permissions and
 /// picture sizes can be that too, and a hold of all submits would follow.
-fn words_of_money(said: &str) -> bool {
+fn speaks_of_money(said: &str) -> bool {
     let has =
         |wanted: &[&str]| said.split(|c: char| !c.is_ascii_alphabetic()).any(|word| wanted.contains(&word));
     has(&["credit", "credits", "balance", "arrears"])

@@ -1,4 +1,4 @@
-//! Every row of the two tables of docs/provider.md, in several JSON shapes each.
+//! Every row of the two tables of provider.md, in several JSON shapes each.
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -235,6 +235,7 @@ fn a_429_is_about_the_rate_or_about_slots() {
             r#"{"code":"RATE_LIMITED","message":"请求过于频繁,请稍后再试"}"#,
             r#"{"message":"too many requests"}"#,
             r#"{"message":"no","request":{"prompt":"two parallel lines"}}"#,
+            r#"{"message":"no: Two parallel\nlines","prompt":"Two parallel\nlines"}"#,
         ],
     );
     row(
@@ -311,6 +312,13 @@ fn whatever_else_is_unknown() {
         [408, 409, 410, 415, 418, 425, 431, 451, 501, 502, 504, 505, 520, 521, 522, 523, 524, 525, 526, 527]
     {
         row(status, Outcome::Unknown, &bodies);
+    }
+    // A code that contradicts the HTTP status: a gateway's 502 may have passed the request on, whatever it quotes.
+    for status in [400, 409, 500, 502] {
+        for code in [402, 404, 413, 429, 503] {
+            let body = json!({"code": code, "message": "no"}).to_string();
+            assert_eq!(outcome(&answer(status, &body)), Outcome::Unknown, "{status} {body}");
+        }
     }
     for status in [0, 100, 199, 600, 999] {
         assert_eq!(outcome(&answer(status, "")), Outcome::Unknown, "{status}");
@@ -473,6 +481,7 @@ fn results_in_every_shape_byte_for_byte() {
         json!({"state": "success", "response": null, "resultJson": texts(&json!({"resultUrls": [a]}))}),
         json!([{"status": "SUCCESS", "response": [a]}]),
         json!({"status": "SUCCESS", "request": {"image": b}, "video_url": a}),
+        json!({"status": "SUCCESS", "video_url": b, "response": [a]}),
     ] {
         let expected = PollAnswer::Succeeded { urls: vec![a.to_owned()], charged: None };
         assert_eq!(poll_task(data.clone()), expected, "{data}");

@@ -48,8 +48,8 @@ const STATUS_IDLE: Duration = Duration::from_secs(30);
 /// The task that the key check asks for: no id of the provider looks like this.
 const NO_SUCH_TASK: &str = "klingd-key-check";
 
-/// What the two calls need to know.
-#[derive(Clone, Debug)]
+/// What the two calls need to know. Not `Debug`: a proxy's URL may hold a password.
+#[derive(Clone)]
 pub struct Settings {
     /// Where jobs are submitted.
     pub base_url: Url,
@@ -111,15 +111,13 @@ impl Api {
         let base_url = settings.base_url.as_str();
         let generate_url =
             endpoint(base_url, "api/generate").ok_or_else(|| SetupError::BaseUrl(base_url.to_owned()))?;
-        let submit = client(settings.connect_timeout, settings.proxy.as_ref())?
-            .timeout(settings.submit_timeout)
-            .pool_max_idle_per_host(0);
-        let status = client(settings.connect_timeout, settings.proxy.as_ref())?
-            .timeout(settings.status_timeout)
-            .pool_idle_timeout(STATUS_IDLE);
+        let plain_http = settings.base_url.scheme() == "http";
+        let client = || client(settings.connect_timeout, settings.proxy.as_ref());
+        let submit = || Ok(client()?.timeout(settings.submit_timeout).pool_max_idle_per_host(0));
+        let status = || Ok(client()?.timeout(settings.status_timeout).pool_idle_timeout(STATUS_IDLE));
         Ok(Self {
-            submit: build(submit)?,
-            status: build(status)?,
+            submit: build(plain_http, submit)?,
+            status: build(plain_http, status)?,
             generate_url,
             base_url: base_url.to_owned(),
             authorization,
@@ -151,7 +149,7 @@ impl Api {
     }
 
     async fn exchange(&self, body: Vec<u8>) -> Evidence {
-        let taken = Arc::new(AtomicBool::new(false));
+        let only = OnlyOnce::default();
         let request = self
             .submit
             .post(self.generate_url.clone())
@@ -159,17 +157,12 @@ impl Api {
             .header(CONTENT_TYPE, "application/json")
             .header(ACCEPT, "application/json")
             .header(CONTENT_LENGTH, body.len())
-            .body(once(body, Arc::clone(&taken)));
+            .body(only.body(body));
         let error = match request.send().await {
             Ok(response) => return self.evidence(response).await,
             Err(error) => error,
         };
-        // Who takes the body decides. Taken back here, not one byte of it was or will be sent, whatever kind of error
-        // this is: the proof holds for DNS, refused and timed-out connects, TLS and proxy handshakes (reqwest's
-        // `is_connect` covers these: hyper-util makes that error around the whole connector, before the request is
-        // handed to a connection) and also for what reqwest does not call a connect error, as a server that hangs up
-        // between the handshake and the request. Taken by the connection, it counts as sent.
-        let phase = if taken.swap(true, Ordering::AcqRel) { Phase::Sent } else { Phase::Connect };
+        let phase = if only.take_back() { Phase::Connect } else { Phase::Sent };
         let message = self.blot(&chain(&error.without_url()));
         Evidence { transport: Some(TransportFailure { phase, message }), ..Evidence::default() }
     }
@@ -211,9 +204,8 @@ impl Api {
         let kept = headers.iter().filter(|(name, _)| !SECRET_HEADERS.contains(&name.as_str()));
         // hyper takes at most a hundred headers, so their number needs no bound of its own.
         kept.map(|(name, value)| {
-            let value = String::from_utf8_lossy(value.as_bytes());
-            let value = value.chars().take(MAX_HEADER_CHARS).collect::<String>();
-            (name.as_str().to_owned(), self.blot(&value))
+            let value = self.blot(&String::from_utf8_lossy(value.as_bytes()));
+            (name.as_str().to_owned(), value.chars().take(MAX_HEADER_CHARS).collect())
         })
         .collect()
     }
@@ -254,21 +246,50 @@ pub(super) fn client(connect_timeout: Duration, proxy: Option<&Url>) -> Result<C
     }
 }
 
-/// Builds it; the usual obstacle has its own sentence.
-pub(super) fn build(builder: ClientBuilder) -> Result<Client, SetupError> {
-    builder.build().map_err(|error| {
-        let said = chain(&error.without_url());
+/// Builds it. Where plain HTTP may be all that is spoken (a sandbox on this machine, perhaps without
+/// ca-certificates), nobody to trust is no obstacle: HTTPS then fails when it is tried.
+pub(super) fn build(
+    plain_http: bool,
+    make: impl Fn() -> Result<ClientBuilder, SetupError>,
+) -> Result<Client, SetupError> {
+    match make()?.build() {
+        Ok(client) => Ok(client),
         // rustls has no kind for this.
-        if said.contains("No CA certificates") { SetupError::NoAuthorities } else { SetupError::Client(said) }
-    })
+        Err(error) if !chain(&error).contains("No CA certificates") => {
+            Err(SetupError::Client(chain(&error.without_url())))
+        }
+        Err(_) if !plain_http => Err(SetupError::NoAuthorities),
+        Err(_) => {
+            let trusting_nobody = make()?.tls_certs_only([]).build();
+            trusting_nobody.map_err(|error| SetupError::Client(chain(&error.without_url())))
+        }
+    }
 }
 
-/// The body as a stream of one piece that is given out at most once: to the connection, which sends it, or, by the
-/// swap of the same flag, back to us.
-fn once(body: Vec<u8>, taken: Arc<AtomicBool>) -> reqwest::Body {
-    reqwest::Body::wrap_stream(stream::once(async move {
-        if taken.swap(true, Ordering::AcqRel) { Err(Withdrawn) } else { Ok(Bytes::from(body)) }
-    }))
+/// A request body that is given out at most once: to the connection, which sends it, or back to us.
+///
+/// Taken back, not one byte of it was or will be sent, whatever the error was. That proves more than reqwest's
+/// `is_connect`, which covers DNS, connect, connect timeout, TLS and proxy handshakes (hyper-util makes that error
+/// around the whole connector, before a connection gets the request), but neither a submit timeout during these nor a
+/// server that hangs up between handshake and request. Taken by the connection, it counts as sent.
+#[derive(Default)]
+struct OnlyOnce {
+    taken: Arc<AtomicBool>,
+}
+
+impl OnlyOnce {
+    /// `body` as a stream of one piece. A stream, since reqwest and hyper can't copy it to send it again.
+    fn body(&self, body: Vec<u8>) -> reqwest::Body {
+        let taken = Arc::clone(&self.taken);
+        reqwest::Body::wrap_stream(stream::once(async move {
+            if taken.swap(true, Ordering::AcqRel) { Err(Withdrawn) } else { Ok(Bytes::from(body)) }
+        }))
+    }
+
+    /// Whether nobody took it; nobody will any more.
+    fn take_back(&self) -> bool {
+        !self.taken.swap(true, Ordering::AcqRel)
+    }
 }
 
 /// Nobody waits for the request any more.
@@ -298,7 +319,8 @@ async fn read(response: &mut Response, limit: usize) -> (Vec<u8>, Option<String>
 fn endpoint(base_url: &str, path: &str) -> Option<Url> {
     let base = base_url.trim_end_matches('/');
     let url = Url::parse(&format!("{base}/{path}")).ok()?;
-    let plain = url.query().is_none() && url.fragment().is_none();
+    // reqwest would make an `Authorization` of its own from a user name.
+    let plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
     (matches!(url.scheme(), "http" | "https") && url.has_host() && plain).then_some(url)
 }
 

@@ -29,8 +29,8 @@ const MAX_IDLE: usize = 8;
 /// Idle connections are dropped before servers do it under our feet.
 const MAX_IDLE_TIME: Duration = Duration::from_secs(30);
 
-/// What the client needs to know.
-#[derive(Clone, Debug)]
+/// What the client needs to know. Not `Debug`: a proxy's URL may hold a password.
+#[derive(Clone)]
 pub struct MediaSettings {
     /// Longest time until a connection stands.
     pub connect_timeout: Duration,
@@ -88,14 +88,16 @@ pub struct Download {
 impl Media {
     /// Makes the client; opens no connection.
     pub fn new(settings: &MediaSettings) -> Result<Self, SetupError> {
-        let builder = http::client(settings.connect_timeout, settings.proxy.as_ref())?
-            // From the request to the head, and then between chunks.
-            .read_timeout(settings.idle_timeout)
-            .pool_max_idle_per_host(MAX_IDLE)
-            .pool_idle_timeout(MAX_IDLE_TIME);
         // Through a proxy, its own name is the only one that is resolved here, and it may well be private.
         let checked = !settings.allow_private && settings.proxy.is_none();
-        let client = http::build(if checked { builder.dns_resolver(PublicOnly) } else { builder })?;
+        let client = http::build(settings.allow_private, || {
+            let builder = http::client(settings.connect_timeout, settings.proxy.as_ref())?
+                // From the request to the head, and then between chunks.
+                .read_timeout(settings.idle_timeout)
+                .pool_max_idle_per_host(MAX_IDLE)
+                .pool_idle_timeout(MAX_IDLE_TIME);
+            Ok(if checked { builder.dns_resolver(PublicOnly) } else { builder })
+        })?;
         Ok(Self { client, max_bytes: settings.max_bytes, allow_private: settings.allow_private })
     }
 
@@ -137,9 +139,13 @@ impl Media {
         match response.status() {
             StatusCode::PARTIAL_CONTENT => {
                 // A server that ignores `If-Range` shows by its `ETag` that this is the rest of another file.
-                let same_file = etag(&response).is_none_or(|etag| etag == resume.etag);
+                let same_file =
+                    response.headers().get(ETAG).is_none_or(|etag| etag.as_bytes() == resume.etag.as_bytes());
                 match content_range(&response).filter(|range| range.start == resume.offset && same_file) {
-                    Some(range) => self.download(response, resume.offset, range.total).map(Some),
+                    Some(range) => {
+                        let rest = self.download(response, resume.offset, range.total)?;
+                        Ok(Some(Download { etag: Some(resume.etag.clone()), ..rest }))
+                    }
                     None => Ok(None),
                 }
             }

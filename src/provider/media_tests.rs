@@ -66,9 +66,12 @@ async fn a_whole_file_is_asked_for_without_any_secret() {
 async fn the_rest_of_a_file_begins_where_it_was_asked_for() {
     let headers = "Content-Range: bytes 12-19/20\r\nETag: \"a\"\r\n";
     for headers in [headers, "Content-Range: bytes 12-19/20\r\n", "Content-Range: bytes 12-19/*\r\n"] {
-        let server = RawServer::start([Reply::http(206, headers, "the rest")]).await;
+        let rest = || Reply::http(206, headers, "the rest");
+        let server = RawServer::start([rest(), rest()]).await;
         let got = fetch(&media(), &server.url("/v.mp4"), Some(&resume())).await.unwrap();
         assert_eq!(got, (12, b"the rest".to_vec()));
+        let download = media().open(&server.url("/v.mp4"), Some(&resume())).await.unwrap();
+        assert_eq!(download.etag.as_deref(), Some(ETAG_A), "good for the next resume, said again or not");
         let request = server.requests().remove(0).to_ascii_lowercase();
         assert!(
             request.contains("range: bytes=12-\r\n") && request.contains("if-range: \"a\"\r\n"),
@@ -88,6 +91,7 @@ async fn anything_but_the_rest_begins_from_zero() {
         "Content-Range: bytes 0-7/20\r\n",
         "Content-Range: bytes 11-18/20\r\n",
         "Content-Range: bytes 12-19/20\r\nETag: \"b\"\r\n",
+        "Content-Range: bytes 12-19/20\r\nETag: W/\"a\"\r\n",
         "Content-Range: bytes 12-19/18\r\n",
         "Content-Range: bytes 12-20/21\r\n",
         "Content-Range: bytes 12-18446744073709551615/*\r\n",
@@ -108,9 +112,9 @@ async fn anything_but_the_rest_begins_from_zero() {
     let server = RawServer::start([Reply::http(200, "ETag: \"b\"\r\n", "all of it")]).await;
     assert_eq!(fetch(&media(), &server.url("/"), Some(&resume())).await.unwrap().0, 0);
     // Nothing says that the rest would be the same file's.
-    for etag in ["W/\"a\"", "", "a", "\"", "\"a\n\""] {
+    for (offset, etag) in [(12, "W/\"a\""), (12, ""), (12, "a"), (12, "\""), (12, "\"a\n\""), (0, ETAG_A)] {
         let server = RawServer::start([Reply::http(200, "", "all of it")]).await;
-        let resume = Resume { offset: 12, etag: etag.to_owned() };
+        let resume = Resume { offset, etag: etag.to_owned() };
         assert_eq!(fetch(&media(), &server.url("/"), Some(&resume)).await.unwrap().0, 0, "{etag:?}");
         assert!(!server.requests()[0].to_ascii_lowercase().contains("range:"), "{etag:?}");
     }
@@ -319,8 +323,8 @@ async fn a_redirect_to_a_private_address_is_refused() {
 #[tokio::test]
 async fn a_name_that_resolves_to_a_private_address_is_a_dead_link() {
     // Past the check of the name, as a public name with a private address would be.
-    let client =
-        http::build(http::client(Duration::from_secs(60), None).unwrap().dns_resolver(PublicOnly)).unwrap();
+    let make = || Ok(http::client(Duration::from_secs(60), None)?.dns_resolver(PublicOnly));
+    let client = http::build(false, make).unwrap();
     let server = RawServer::start([Reply::http(200, "", "secret")]).await;
     let url = server.url("/").replace("127.0.0.1", "localhost");
     let error = broken(client.get(url).send().await.unwrap_err());

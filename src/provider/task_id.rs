@@ -106,8 +106,11 @@ fn after_a_key(text: &str) -> Option<String> {
     None
 }
 
-/// A word of the text that looks like a task id.
+/// A word of the text that looks like a task id. Not in a web page: the provider's own have the documentation's example.
 fn by_looks(text: &str) -> Option<String> {
+    if text.trim_start().starts_with('<') {
+        return None;
+    }
     text.split(|c: char| !c.is_ascii_alphanumeric()).find(|word| looks_like_one(word)).map(str::to_owned)
 }
 
@@ -182,6 +185,7 @@ mod tests {
             r#"{"message":"task_id is missing"}"#,
             r#"{"message":"the "task_id" field"}"#,
             "n75 n71short",
+            "<html>for example n75abc123kling3</html>",
         ] {
             let json = serde_json::from_str(body).ok();
             assert_eq!(mentioned(body, json.as_ref()), None, "{body}");

@@ -1,4 +1,4 @@
-//! The provider's JSON, in every shape that was met (docs/provider.md).
+//! The provider's JSON, in every shape that was met (provider.md).
 //!
 //! Lenient: fields may be missing, nested elsewhere, or text where a number belongs. What none of the shapes fits is
 //! absent, never guessed. What it means is `classify`'s.
@@ -29,6 +29,41 @@ const LINK_KEYS: [&str; 16] = [
     "works",
     "task_result",
 ];
+/// Where a task's status word stands, by preference.
+const WORD_KEYS: [&str; 4] = ["status", "task_status", "taskStatus", "state"];
+/// Where a task's results stand, by preference.
+const RESULT_KEYS: [&str; 8] =
+    ["response", "task_result", "resultJson", "resultUrls", "result", "output", "videos", "video_url"];
+/// Where a failed task says why, by preference.
+const TASK_ERRORS: [&str; 7] = [
+    "/error_message",
+    "/errorMessage",
+    "/fail_reason",
+    "/failMsg",
+    "/task_status_msg",
+    "/error/message",
+    "/error",
+];
+/// Where an error's code stands, by preference.
+const CODES: [&str; 7] =
+    ["/code", "/error/code", "/error_code", "/errorCode", "/error", "/message", "/error/message"];
+/// Where an error's sentence stands, by preference.
+const MESSAGES: [&str; 7] =
+    ["/message", "/error/message", "/msg", "/error_message", "/data/error_message", "/error", "/detail"];
+/// Where an answer repeats what was asked for.
+const ECHOED_PROMPTS: [&str; 8] = [
+    "/prompt",
+    "/negative_prompt",
+    "/request/prompt",
+    "/request/negative_prompt",
+    "/data/prompt",
+    "/data/negative_prompt",
+    "/data/request/prompt",
+    "/data/request/negative_prompt",
+];
+/// Where the price stands.
+const CHARGES: [&str; 4] =
+    ["/data/consumed_credits", "/data/0/consumed_credits", "/consumed_credits", "/data/consumedCredits"];
 /// Open brackets of a cut answer that are closed again. The page's answers have two.
 const MAX_CUT_DEPTH: usize = 32;
 
@@ -58,30 +93,24 @@ pub(super) fn object(body: &str) -> Option<Value> {
 pub(super) fn task(answer: &Value) -> Task {
     let data = answer.get("data").map(|data| data.get(0).unwrap_or(data)).filter(|data| data.is_object());
     let data = data.unwrap_or(answer);
-    let word =
-        ["status", "task_status", "taskStatus", "state"].iter().find_map(|key| match data.get(key)? {
-            Value::String(word) => Some(clean(word)),
-            Value::Number(number) => Some(number.to_string()),
-            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
-        });
+    let word = WORD_KEYS.iter().find_map(|key| match data.get(key)? {
+        Value::String(word) => Some(clean(word)),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    });
     let mut urls = Vec::new();
-    // Of an answer without `response`, whatever else of the task may hold links.
-    let results =
-        ["response", "task_result", "resultJson", "resultUrls", "result", "output", "videos", "video_url"];
-    for result in results.iter().filter_map(|key| data.get(key)) {
+    for result in RESULT_KEYS.iter().filter_map(|key| data.get(key)) {
+        // What stands beside `response` is asked only where that has no link.
         if urls.is_empty() {
             links(result, MAX_LINK_DEPTH, &mut urls);
         }
     }
-    let errors = ["error_message", "errorMessage", "fail_reason", "failMsg", "task_status_msg"];
-    let error =
-        errors.iter().find_map(|key| text(data.get(key)?)).or_else(|| text(data.pointer("/error/message")?));
     Task {
         id: ["task_id", "taskId"].iter().find_map(|key| task_id::text_of(data.get(key)?)),
         word,
         urls,
         charged: charged(answer),
-        error: error.or_else(|| text(data.get("error")?)).map(clean),
+        error: first_text(data, &TASK_ERRORS).map(clean),
         echo: Echo { request: echoed(data), created_at: data.get("created_at").and_then(time) },
     }
 }
@@ -98,30 +127,21 @@ pub(super) fn effective_status(http: u16, answer: Option<&Value>) -> u16 {
 /// The first word in capitals where error codes stand (`INVALID_PROMPT` …). Only the API's own spelling counts: what
 /// follows from a code may be a retry that costs money.
 pub(super) fn error_code(answer: &Value) -> Option<&str> {
-    ["/code", "/error/code", "/error_code", "/errorCode", "/error", "/message", "/error/message"]
-        .iter()
-        .filter_map(|place| answer.pointer(place).and_then(Value::as_str))
-        .find_map(|text| {
-            let end = text.find(|c: char| !(c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_'));
-            let word = text.split_at(end.unwrap_or(text.len())).0;
-            (word.contains('_') && word.starts_with(|c: char| c.is_ascii_uppercase())).then_some(word)
-        })
+    CODES.iter().filter_map(|place| answer.pointer(place).and_then(Value::as_str)).find_map(|text| {
+        let end = text.find(|c: char| !(c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_'));
+        let word = text.split_at(end.unwrap_or(text.len())).0;
+        (word.contains('_') && word.starts_with(|c: char| c.is_ascii_uppercase())).then_some(word)
+    })
 }
 
-/// The sentence that an error answer gives, without what it repeats of the request.
-pub(super) fn message(answer: &Value) -> Option<String> {
-    let places =
-        ["/message", "/error/message", "/msg", "/error_message", "/data/error_message", "/error", "/detail"];
-    let mut said =
-        text(places.iter().find_map(|place| answer.pointer(place).filter(|v| text(v).is_some()))?)?
-            .to_owned();
-    for place in ["", "/request", "/data", "/data/request", "/error"] {
-        for field in ["prompt", "negative_prompt"] {
-            let echo = answer.pointer(place).and_then(|there| text(there.get(field)?));
-            said = echo.map_or(said.clone(), |echo| said.replace(echo, "…"));
-        }
-    }
-    Some(clean(&said))
+/// The sentence that an error answer gives, as it came.
+pub(super) fn message(answer: &Value) -> Option<&str> {
+    first_text(answer, &MESSAGES)
+}
+
+/// The prompts that an answer repeats.
+pub(super) fn echoed_prompts(answer: &Value) -> impl Iterator<Item = &str> {
+    ECHOED_PROMPTS.iter().filter_map(|place| text(answer.pointer(place)?))
 }
 
 /// Whether this is the API's own error for `status`: an object with its code and a sentence. What a proxy in between
@@ -133,16 +153,14 @@ pub(super) fn is_own_error(answer: &Value, status: u16) -> bool {
 
 /// What the provider says it charged. Part of a credit counts as a whole one: a budget never looks fuller than it is.
 pub(super) fn charged(answer: &Value) -> Option<Credits> {
-    let places =
-        ["/data/consumed_credits", "/data/0/consumed_credits", "/consumed_credits", "/data/consumedCredits"];
-    places
+    CHARGES
         .iter()
         .filter_map(|place| answer.pointer(place))
         .find_map(|value| {
             whole_number(value).or_else(|| {
                 let number = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok())?;
-                // More credits than any account holds are no number of credits.
-                (0.0..1e12).contains(&number).then(|| format!("{:.0}", number.ceil()).parse().ok()).flatten()
+                // More credits than any account holds are no number of credits; so the cast is exact.
+                (0.0..1e12).contains(&number).then(|| number.ceil() as u64)
             })
         })
         .map(Credits::new)
@@ -240,6 +258,11 @@ fn time(value: &Value) -> Option<Timestamp> {
 /// A whole number, also as text.
 fn whole_number(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| value.as_str()?.trim().parse().ok())
+}
+
+/// The first of these places that says something.
+fn first_text<'a>(value: &'a Value, places: &[&str]) -> Option<&'a str> {
+    places.iter().find_map(|place| text(value.pointer(place)?))
 }
 
 /// Text that says something.

@@ -209,6 +209,12 @@ impl Sandbox {
         self.model().video(task_id, n)
     }
 
+    /// Takes over a task of an earlier double, with the exact body it was asked for with: a double that is part of a
+    /// client's process dies with it, and the client still knows its tasks.
+    pub fn restore(&self, task_id: &str, body: &[u8]) {
+        self.model().restore((self.shared.now)(), task_id, body);
+    }
+
     /// Adds rules behind those that are there.
     pub fn add_faults(&self, rules: &str) -> Result<(), FaultError> {
         let faults = rules.parse()?;

@@ -5,12 +5,14 @@ use std::collections::HashSet;
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
-    Result, Store, StoreError,
+    Result, Store, StoreError, control,
     poll::{Due, free},
     row::{self, select_job},
     step::{Fence, Moved, Step, step},
 };
-use crate::domain::{Event, JobId, Timestamp, job::Version, plan::download::FetchPlan};
+use crate::domain::{
+    Event, HoldName, JobId, Timestamp, job::Version, plan::download::FetchPlan, state::Lane,
+};
 
 /// One video of a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,7 +133,8 @@ impl Store {
         .await
     }
 
-    /// Commits that a video is published.
+    /// Commits that a video is published. That shows that videos can be stored: the hold of one that could not be is
+    /// over with it.
     pub async fn record_published(
         &self,
         job: JobId,
@@ -150,6 +153,9 @@ impl Store {
                 .bind(index)
                 .execute(&mut *c)
                 .await?;
+                if control::lift_probed(c, HoldName::Disk).await? {
+                    ring.lane(Lane::Submit);
+                }
                 let event = Event::FilePublished { output: index };
                 let fence = Fence::Legal;
                 step(

@@ -37,6 +37,29 @@ impl Store {
         self.write(move |c, ring| Box::pin(async move { enqueue(c, ring, &batch, now).await })).await
     }
 
+    /// Queues several batches: all their jobs or none. `max_credits` is for all new jobs together. What became of each
+    /// job is told in the order of the batches.
+    pub async fn enqueue_all(
+        &self,
+        batches: Vec<NewBatch>,
+        max_credits: Option<Credits>,
+        now: Timestamp,
+    ) -> Result<Vec<Queued>> {
+        self.write(move |c, ring| {
+            Box::pin(async move {
+                let mut queued = Vec::new();
+                for batch in &batches {
+                    queued.append(&mut enqueue(c, ring, batch, now).await?);
+                }
+                let jobs = batches.iter().flat_map(|batch| &batch.jobs);
+                let new = jobs.zip(&queued).filter(|(_, queued)| !queued.existing);
+                within(max_credits, new.map(|(job, _)| job.estimate).sum())?;
+                Ok(queued)
+            })
+        })
+        .await
+    }
+
     /// The jobs that hold these keys already, for a dry run.
     pub async fn holders(&self, jobs: &[NewJob]) -> Result<Vec<Option<JobId>>> {
         let mut c = self.readers.acquire().await?;
@@ -72,9 +95,14 @@ async fn enqueue(
         queued.push(Queued { id: insert(c, job, batch_id, now).await?, existing: false });
         ring.lane(Lane::Submit);
     }
-    match batch.max_credits {
-        Some(allowed) if cost > allowed => Err(StoreError::TooExpensive { estimate: cost, allowed }),
-        Some(_) | None => Ok(queued),
+    within(batch.max_credits, cost)?;
+    Ok(queued)
+}
+
+fn within(max_credits: Option<Credits>, estimate: Credits) -> Result<()> {
+    match max_credits {
+        Some(allowed) if estimate > allowed => Err(StoreError::TooExpensive { estimate, allowed }),
+        Some(_) | None => Ok(()),
     }
 }
 

@@ -69,6 +69,11 @@ impl Store {
         self.write(move |c, ring| Box::pin(async move { take(c, ring, job, &event, now).await })).await
     }
 
+    /// Whose task this is, if it is not this attempt's.
+    pub async fn task_owner(&self, task: TaskId, job: JobId, attempt: AttemptNo) -> Result<Option<JobId>> {
+        submit::owner(&mut *self.readers.acquire().await?, &task, job, attempt).await
+    }
+
     /// Settles an attempt in doubt.
     pub async fn resolve(
         &self,
@@ -81,17 +86,7 @@ impl Store {
         self.write(move |c, ring| {
             Box::pin(async move {
                 let event = match resolution {
-                    Resolution::Adopt(task) => {
-                        let state = state(c, job).await?;
-                        if matches!(state, State::Submitting { attempt: wire, .. } if wire == attempt) {
-                            let why = "its request is on the wire; the answer says which task it made";
-                            return Err(StoreError::NotNow { job, state: state.label(), why });
-                        }
-                        if let Some(owner) = submit::owner(c, &task, job, attempt).await? {
-                            return Err(StoreError::TaskTaken { task, owner });
-                        }
-                        Event::Accepted { attempt, task, charged: None, source: Source::Person }
-                    }
+                    Resolution::Adopt(task) => adopt(c, job, attempt, task).await?,
                     Resolution::NotCharged => Event::ResolvedNotCharged { attempt },
                     Resolution::WriteOff => Event::WrittenOff { attempt },
                     Resolution::Resubmit => Event::Resubmitted { attempt },
@@ -109,6 +104,33 @@ impl Store {
         })
         .await
     }
+}
+
+/// The event of a task that a person brings. One that does well is not replaced: the job and its ledger would follow
+/// two different tasks.
+async fn adopt(c: &mut SqliteConnection, job: JobId, attempt: AttemptNo, task: TaskId) -> Result<Event> {
+    if let Some(owner) = submit::owner(c, &task, job, attempt).await? {
+        return Err(StoreError::TaskTaken { task, owner });
+    }
+    let has: Option<String> = sqlx::query_scalar("SELECT task_id FROM attempts WHERE job_id = ? AND n = ?")
+        .bind(job.0)
+        .bind(attempt.0)
+        .fetch_optional(&mut *c)
+        .await?
+        .flatten();
+    let event = Event::Accepted { attempt, task: task.clone(), charged: None, source: Source::Person };
+    let state = state(c, job).await?;
+    let label = state.label();
+    if matches!(state, State::Submitting { attempt: wire, .. } if wire == attempt) {
+        let why = "its request is on the wire; the answer says which task it made";
+        return Err(StoreError::NotNow { job, state: label, why });
+    }
+    let follows = state.apply(&event).is_ok_and(|next| next.task() == Some(&task));
+    if has.is_some_and(|has| has != task.as_str()) && !follows {
+        let why = "this attempt has a task already, and it does well";
+        return Err(StoreError::NotNow { job, state: label, why });
+    }
+    Ok(event)
 }
 
 async fn take(

@@ -1,11 +1,13 @@
 //! What a start finds: jobs whose POST was on the wire when the last run ended.
 
+use sqlx::Row;
+
 use super::{
     Result, Store,
     row::{self, select_job},
     step::{Fence, Step, step},
 };
-use crate::domain::{Job, Timestamp, plan::recover::orphaned};
+use crate::domain::{Job, TaskId, Timestamp, plan::recover::orphaned};
 
 impl Store {
     /// Jobs that are `submitting`: at start, before any new submit, an earlier run left them there.
@@ -30,6 +32,40 @@ impl Store {
                 )
                 .await?;
                 Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Moves all tasks under way to another base URL, and gives them with their requests. For the sandbox's queue alone:
+    /// its provider dies with the daemon and comes back on another port, without its memory.
+    pub async fn move_tasks(&self, base_url: String) -> Result<Vec<(TaskId, Vec<u8>)>> {
+        self.write(move |c, _| {
+            Box::pin(async move {
+                sqlx::query(
+                    "UPDATE outputs SET url = replace(url, (SELECT base_url FROM jobs WHERE id = job_id), ?)
+                     WHERE published_at IS NULL",
+                )
+                .bind(&base_url)
+                .execute(&mut *c)
+                .await?;
+                sqlx::query("UPDATE jobs SET base_url = ? WHERE task_id IS NOT NULL AND state <> 'done'")
+                    .bind(&base_url)
+                    .execute(&mut *c)
+                    .await?;
+                let rows = sqlx::query(
+                    "SELECT task_id, request FROM jobs WHERE task_id IS NOT NULL AND state <> 'done'",
+                )
+                .fetch_all(c)
+                .await?;
+                let mut tasks = Vec::with_capacity(rows.len());
+                for row in rows {
+                    let request: String = row.try_get("request")?;
+                    if let Some(task) = TaskId::parse(row.try_get("task_id")?) {
+                        tasks.push((task, request.into_bytes()));
+                    }
+                }
+                Ok(tasks)
             })
         })
         .await

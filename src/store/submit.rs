@@ -352,33 +352,27 @@ async fn in_flight(c: &mut SqliteConnection) -> Result<(u32, u32)> {
     Ok((row::narrow(&r, "wire")?, row::narrow(&r, "flight")?))
 }
 
-/// Whether the caps allow any of the queued jobs.
+/// Whether the caps allow any of the queued jobs; `false` when there is none.
 pub(super) async fn affordable(
     c: &mut SqliteConnection,
     policy: &ClaimPolicy,
     day: Timestamp,
 ) -> Result<bool> {
-    let spent = Spent::read(c, &policy.budget, day).await?;
-    let rows = sqlx::query("SELECT DISTINCT estimate, max_credits FROM jobs WHERE lane = 'submit'")
-        .fetch_all(c)
-        .await?;
-    for r in &rows {
-        let estimate = row::money(r, "estimate")?.unwrap_or_default();
-        if spent.allows(estimate, row::money(r, "max_credits")?, &policy.budget) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    let most = Spent::read(c, &policy.budget, day).await?.room(&policy.budget);
+    let any = "SELECT EXISTS (SELECT 1 FROM jobs WHERE lane = 'submit' AND estimate <= ?
+                              AND (max_credits IS NULL OR estimate <= max_credits))";
+    Ok(sqlx::query_scalar(any).bind(row::credits(most)).fetch_one(c).await?)
 }
 
 /// What is spent, held back or in doubt; a reservation is made by the intent's row itself.
-struct Spent {
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Spent {
     day: Credits,
     total: Credits,
 }
 
 impl Spent {
-    async fn read(c: &mut SqliteConnection, budget: &Budget, day: Timestamp) -> Result<Self> {
+    pub(super) async fn read(c: &mut SqliteConnection, budget: &Budget, day: Timestamp) -> Result<Self> {
         let mut sum = async |since: i64, cap: Credits| -> Result<Credits> {
             if cap == Credits::ZERO {
                 return Ok(Credits::ZERO);
@@ -399,18 +393,25 @@ impl Spent {
 
     /// Reserves `estimate` if every cap allows it.
     fn reserve(&mut self, estimate: Credits, max: Option<Credits>, budget: &Budget) -> bool {
-        let ok = self.allows(estimate, max, budget);
-        if ok {
+        let fits = self.allows(estimate, max, budget);
+        if fits {
             (self.day, self.total) = (self.day + estimate, self.total + estimate);
         }
-        ok
+        fits
     }
 
-    fn allows(&self, estimate: Credits, max: Option<Credits>, budget: &Budget) -> bool {
-        let fits = |amount: Credits, cap: Credits| cap == Credits::ZERO || amount <= cap;
-        fits(estimate, budget.per_job)
-            && max.is_none_or(|max| estimate <= max)
-            && fits(self.day + estimate, budget.per_day)
-            && fits(self.total + estimate, budget.total)
+    /// Whether every cap, and the job's own, allows a render of `estimate`.
+    pub fn allows(&self, estimate: Credits, max: Option<Credits>, budget: &Budget) -> bool {
+        estimate <= self.room(budget) && max.is_none_or(|max| estimate <= max)
+    }
+
+    /// The most that one more render may cost.
+    fn room(&self, budget: &Budget) -> Credits {
+        let left = |cap: Credits, spent: Credits| {
+            if cap == Credits::ZERO { Credits::new(u64::MAX) } else { cap.minus(spent) }
+        };
+        left(budget.per_job, Credits::ZERO)
+            .min(left(budget.per_day, self.day))
+            .min(left(budget.total, self.total))
     }
 }

@@ -5,6 +5,7 @@ use sqlx::{QueryBuilder, Row, Sqlite};
 use super::{
     Result, Store, StoreError,
     row::{self, select_job},
+    submit::{Budget, Spent},
 };
 use crate::domain::{
     AttemptNo, Credits, Event, Job, JobId, Outcome, State, Timestamp, evidence::Evidence, state::Label,
@@ -212,6 +213,11 @@ impl Store {
         .await?;
         let sum = |column| row::money(&r, column).map(Option::unwrap_or_default);
         Ok(Sums { charged: sum("charged")?, reserved: sum("reserved")?, in_doubt: sum("in_doubt")? })
+    }
+
+    /// What counts against the caps; `day` is the start of the local day.
+    pub async fn spent(&self, budget: &Budget, day: Timestamp) -> Result<Spent> {
+        Spent::read(&mut *self.readers.acquire().await?, budget, day).await
     }
 
     /// When the oldest queued job was made.

@@ -68,19 +68,24 @@ impl Lane for DownloadLane {
     async fn step(&self, job: Job) -> Result<()> {
         let State::Downloading { missing, .. } = &job.state else { return Ok(()) };
         let outputs = self.store.outputs(job.id).await?;
-        for output in outputs.iter().filter(|o| missing.contains(&o.index)) {
-            match self.bring(&job, output).await {
-                Ok(()) => {}
-                // Cancelled meanwhile: the next look sees the job as it is.
-                Err(Ended::Store(StoreError::Stale { .. } | StoreError::Illegal { .. })) => return Ok(()),
-                Err(Ended::Store(error)) => return Err(error.into()),
-                Err(Ended::Trouble(trouble)) => return self.settle(&job, output, trouble).await,
-            }
+        // One at a time: each published video changes the job, and the next look sees it as it is then. The one in least
+        // trouble first: a link that stays dead must not let the others expire.
+        let wanted = outputs.iter().filter(|o| missing.contains(&o.index)).min_by_key(|o| o.failures);
+        let Some(output) = wanted else { return Ok(()) };
+        let holds = self.store.holds().await?;
+        match self.bring(&job, output).await {
+            Ok(()) => {}
+            // Cancelled meanwhile.
+            Err(Ended::Store(StoreError::Stale { .. } | StoreError::Illegal { .. })) => return Ok(()),
+            Err(Ended::Store(error)) => return Err(error.into()),
+            Err(Ended::Trouble(trouble)) => return self.settle(&job, output, trouble).await,
         }
-        info!(job.id = job.id.0, "job {} is done", job.id);
-        if self.store.holds().await?.iter().any(|h| h.name == HoldName::Disk && h.probe_at.is_some()) {
+        match missing.len() - 1 {
+            0 => info!(job.id = job.id.0, "job {} is done", job.id),
+            left => info!(job.id = job.id.0, left, "a video of job {} is there", job.id),
+        }
+        if holds.iter().any(|h| h.name == HoldName::Disk && h.probe_at.is_some()) {
             info!(hold = "disk", "submits go on: videos can be stored again");
-            self.store.lift(vec![HoldName::Disk]).await?;
         }
         Ok(())
     }

@@ -72,10 +72,14 @@ impl Spool {
         blocking(move || disk::remove_durably(&path)).await.ok();
     }
 
-    /// Everything that was kept; files that can't be read are named, not dropped.
+    /// Everything that was kept; files that can't be read are named, not dropped. No folder: nothing was ever kept.
     pub fn read_all(&self) -> io::Result<Vec<Result<Spooled, (PathBuf, String)>>> {
         let mut all = Vec::new();
-        for entry in std::fs::read_dir(&self.dir)? {
+        let entries = match std::fs::read_dir(&self.dir) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(all),
+            entries => entries?,
+        };
+        for entry in entries {
             let path = entry?.path();
             let cut = path.extension().is_some_and(|e| e == "tmp");
             if cut || path.extension().is_some_and(|e| e == "json") {

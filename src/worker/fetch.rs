@@ -118,8 +118,8 @@ impl Fetch<'_> {
             .map(|etag| Resume { offset: part.written_bytes(), etag });
         let mut body = self.media.open(&output.url, resume.as_ref()).await?;
         if body.offset != part.written_bytes() {
-            // The whole comes again: another version, or a server without ranges. The part goes first, for it holds the
-            // file's lock against every other writer, ourselves included.
+            // The whole comes again: another version, or a server without ranges. The part has a lock, which it would
+            // hold against itself.
             drop(part);
             part = self.take_up(0).await?;
         }

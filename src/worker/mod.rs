@@ -4,6 +4,7 @@
 //! no state that matters: due times are rows, a wake-up is only a hint. It must not decide what an observation means;
 //! that is `domain::plan`.
 
+pub mod answer;
 pub mod download;
 pub mod errand;
 pub mod evidence;

@@ -4,8 +4,8 @@ use anyhow::Result;
 use tracing::{error, info, warn};
 
 use super::{
+    answer::{Answers, Reader},
     evidence::Spooled,
-    submit::{Reader, SubmitLane},
 };
 use crate::{
     failpoint::{Point, reach},
@@ -22,19 +22,19 @@ pub struct Recovered {
 }
 
 /// Recovers. The caller holds the data directory's lock and has not started any lane.
-pub async fn recover(lane: &SubmitLane) -> Result<Recovered> {
+pub async fn recover(answers: &Answers) -> Result<Recovered> {
     let mut found = Recovered::default();
-    for spooled in lane.spool.read_all()? {
+    for spooled in answers.spool.read_all()? {
         match spooled {
-            Ok(spooled) => found.replayed += u32::from(replay(lane, spooled).await?),
+            Ok(spooled) => found.replayed += u32::from(replay(answers, spooled).await?),
             Err((path, why)) => {
                 error!(path = %path.display(), why, "a spooled answer can't be read; the file stays where it is");
             }
         }
     }
-    for job in lane.store.on_the_wire().await? {
+    for job in answers.store.on_the_wire().await? {
         let id = job.id;
-        lane.store.orphan(job, lane.clock.now()).await?;
+        answers.store.orphan(job, answers.clock.now()).await?;
         found.in_doubt += 1;
         warn!(
             job.id = id.0,
@@ -45,9 +45,9 @@ pub async fn recover(lane: &SubmitLane) -> Result<Recovered> {
     Ok(found)
 }
 
-async fn replay(lane: &SubmitLane, spooled: Spooled) -> Result<bool> {
+async fn replay(answers: &Answers, spooled: Spooled) -> Result<bool> {
     let Spooled { job, attempt, evidence } = spooled;
-    let attempts = lane.store.attempts(job).await?;
+    let attempts = answers.store.attempts(job).await?;
     let Some(row) = attempts.iter().find(|a| a.n == attempt) else {
         warn!(job.id = job.0, "a spooled answer is for an attempt that the database does not know; it stays");
         return Ok(false);
@@ -62,8 +62,8 @@ async fn replay(lane: &SubmitLane, spooled: Spooled) -> Result<bool> {
         deferrals: count(crate::domain::Outcome::Deferred),
         estimate: row.estimate,
     };
-    let outcome = lane.read(job, &reader, evidence).await?;
-    let replayed = match lane.store.settle_submit(outcome).await {
+    let outcome = answers.read(job, &reader, evidence).await?;
+    let replayed = match answers.store.settle_submit(outcome).await {
         Ok(moved) => {
             info!(job.id = job.0, "the answer to job {job} was spooled; it is {} now", moved.to.label());
             true
@@ -73,6 +73,6 @@ async fn replay(lane: &SubmitLane, spooled: Spooled) -> Result<bool> {
         Err(other) => return Err(other.into()),
     };
     reach(Point::RecoverReplayed);
-    lane.spool.forget(job, attempt).await;
+    answers.spool.forget(job, attempt).await;
     Ok(replayed)
 }

@@ -1,6 +1,11 @@
 //! The submit lane: intents through the gate, one POST each, and its outcome on record.
 
-use std::{collections::HashSet, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use tokio::sync::Notify;
@@ -8,44 +13,60 @@ use tracing::{error, info, warn};
 
 use super::{
     Lane, Look,
-    evidence::{Spool, Spooled},
+    answer::{Answers, Reader},
+    evidence::Spooled,
 };
 use crate::{
-    clock::Clock,
     disk,
     domain::{
-        Credits, Event, JobId, State,
+        Credits, Event, JobId, State, Timestamp,
         attempt::AttemptNo,
-        evidence::Evidence,
         hold::{Hold, HoldName},
-        plan::submit::{self as plan, Deferral, SubmitAnswer, SubmitFacts},
     },
     failpoint::{Point, reach},
-    provider::{Api, classify},
+    provider::Api,
     store::{
-        Store, StoreError,
+        StoreError,
         step::Moved,
         submit::{ClaimPolicy, Intent, SubmitOutcome},
     },
 };
 
+/// How often free space is looked at before a submit: a disk does not fill faster than this by much, and what is under
+/// way is small beside `output.min_free`.
+const DISK_LOOK_EVERY: Duration = Duration::from_secs(1);
 /// After a download could not be stored, this long after its next try is due the hold it set is no longer believed.
 const DOWNLOAD_TELLS: Duration = Duration::from_secs(60);
 
 /// Submits jobs.
 pub struct SubmitLane {
-    /// The database.
-    pub store: Store,
+    /// How answers are read, and where they are kept.
+    pub answers: Answers,
     /// The provider.
     pub api: Arc<Api>,
-    /// The clock.
-    pub clock: Clock,
     /// What an intent needs.
     pub policy: ClaimPolicy,
-    /// How answers are read.
+    /// What else submits obey.
     pub settings: SubmitSettings,
-    /// Where evidence goes when the database can't take it.
-    pub spool: Spool,
+    /// When the disk was looked at.
+    pub disk_watch: DiskWatch,
+}
+
+/// Remembers when the disk was last looked at: under load there are hundreds of looks for work a second.
+#[derive(Debug, Default)]
+pub struct DiskWatch(Mutex<Option<Timestamp>>);
+
+impl DiskWatch {
+    /// Whether it is time again; if so, this counts as a look.
+    fn is_due(&self, now: Timestamp) -> bool {
+        // Nothing that can panic runs under this lock.
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = last.is_none_or(|last| now.since(last).max(last.since(now)) >= DISK_LOOK_EVERY);
+        if due {
+            *last = Some(now);
+        }
+        due
+    }
 }
 
 /// The part of the configuration that submits obey besides the gate.
@@ -53,10 +74,6 @@ pub struct SubmitLane {
 pub struct SubmitSettings {
     /// POSTs at once.
     pub workers: usize,
-    /// `submit.on_internal_error = "hold"`.
-    pub hold_on_internal_error: bool,
-    /// The first look at a new task.
-    pub poll_first: Duration,
     /// The root of the videos, whose free space is watched.
     pub output_root: PathBuf,
     /// Less free space than this stops submits: never pay for what can't be stored.
@@ -75,15 +92,16 @@ impl Lane for SubmitLane {
     }
 
     fn bell(&self) -> &Notify {
-        &self.store.bells().submit
+        &self.answers.store.bells().submit
     }
 
     async fn look(&self, free: usize, _: &HashSet<JobId>) -> Result<Look<Intent>> {
-        let now = self.clock.now();
+        let Answers { store, clock, .. } = &self.answers;
+        let now = clock.now();
         self.watch_disk().await?;
         reach(Point::SubmitBeforeIntent);
         let workers = u32::try_from(free).unwrap_or(u32::MAX);
-        let claimed = self.store.claim_submits(workers, &self.policy, now, self.clock.day_start(now)).await?;
+        let claimed = store.claim_submits(workers, &self.policy, now, clock.day_start(now)).await?;
         Ok(Look { work: claimed.intents.into_iter().map(|i| (i.job, i)).collect(), next_at: claimed.next_at })
     }
 
@@ -104,55 +122,12 @@ impl Lane for SubmitLane {
             deferrals: intent.deferrals,
             estimate: intent.estimate,
         };
-        let outcome = self.read(job, &reader, evidence).await?;
+        let outcome = self.answers.read(job, &reader, evidence).await?;
         self.keep(outcome).await
     }
 }
 
-/// What reading an answer needs to know about its job.
-pub(super) struct Reader {
-    pub attempt: AttemptNo,
-    pub internal_errors: u32,
-    pub deferrals: u32,
-    pub estimate: Credits,
-}
-
 impl SubmitLane {
-    /// From the raw answer to what is written.
-    pub(super) async fn read(
-        &self,
-        job: JobId,
-        reader: &Reader,
-        evidence: Evidence,
-    ) -> Result<SubmitOutcome> {
-        let answer = classify::submit(&evidence);
-        let key_works = match &answer {
-            SubmitAnswer::Deferred { why: Deferral::Forbidden, .. } => {
-                // The free status call takes its time, and the answer must not be lost meanwhile.
-                let attempt = reader.attempt;
-                self.spool.keep(Spooled { job, attempt, evidence: evidence.clone() }).await.ok();
-                self.api.key_works().await
-            }
-            SubmitAnswer::Accepted { .. }
-            | SubmitAnswer::Refused(_)
-            | SubmitAnswer::Deferred { .. }
-            | SubmitAnswer::Unknown { .. } => None,
-        };
-        let (now, dice) = (self.clock.now(), self.clock.dice());
-        let facts = SubmitFacts {
-            attempt: reader.attempt,
-            internal_errors: reader.internal_errors,
-            not_sent: reader.deferrals,
-            key_works,
-            hold_on_internal_error: self.settings.hold_on_internal_error,
-            poll_first: self.settings.poll_first,
-        };
-        let plan = plan::answered(&answer, &facts, now, dice);
-        let note = note(&answer, reader.estimate);
-        let attempt = reader.attempt;
-        Ok(SubmitOutcome { job, attempt, plan, evidence, note, gate: self.policy.gate, now, dice })
-    }
-
     /// Commits an outcome. When the database can't take it, room is made and it is tried once more; then it goes to the
     /// spool, and the daemon stops with an error; when even that fails, the task id is printed before anything else.
     async fn keep(&self, outcome: SubmitOutcome) -> Result<()> {
@@ -160,20 +135,23 @@ impl SubmitLane {
         let mut committed = self.commit(outcome.clone()).await;
         if matches!(&committed, Err(e) if e.is_full()) {
             warn!(job.id = job.0, "the disk is full: the reserve beside the database is released");
-            self.spool.release_reserve().await;
+            self.answers.spool.release_reserve().await;
             committed = self.commit(outcome.clone()).await;
         }
         match committed {
             Ok(moved) => {
-                self.spool.forget(job, attempt).await;
+                self.answers.spool.forget(job, attempt).await;
                 reach(Point::SubmitCommitted);
                 report(job, attempt, &outcome, &moved);
                 Ok(())
             }
             Err(refused) => {
                 let task = task_of(&outcome).unwrap_or("none");
-                if let Err(unspooled) =
-                    self.spool.keep(Spooled { job, attempt, evidence: outcome.evidence.clone() }).await
+                if let Err(unspooled) = self
+                    .answers
+                    .spool
+                    .keep(Spooled { job, attempt, evidence: outcome.evidence.clone() })
+                    .await
                 {
                     last_words(job, attempt, task);
                     error!(
@@ -186,7 +164,7 @@ impl SubmitLane {
                 Err(refused).with_context(|| {
                     format!(
                         "the answer to job {job}, attempt {attempt} (task {task}) is kept in {} and read at the next start",
-                        self.spool.dir().display()
+                        self.answers.spool.dir().display()
                     )
                 })
             }
@@ -198,11 +176,14 @@ impl SubmitLane {
             let fault = crate::store::CommitFault::Full;
             return Err(StoreError::Commit("a test says so".to_owned(), fault));
         }
-        self.store.settle_submit(outcome).await
+        self.answers.store.settle_submit(outcome).await
     }
 
     /// Sets and lifts the `disk` hold by the free space under the output root, before anything is paid for.
-    async fn watch_disk(&self) -> Result<()> {
+    pub async fn watch_disk(&self) -> Result<()> {
+        if !self.disk_watch.is_due(self.answers.clock.now()) {
+            return Ok(());
+        }
         let root = self.settings.output_root.clone();
         let free = tokio::task::spawn_blocking(move || {
             disk::space::check_writable(&root)?;
@@ -216,12 +197,13 @@ impl SubmitLane {
             }
             Err(error) => Some(error.to_string()),
         };
-        let now = self.clock.now();
-        let held = self.store.holds().await?.into_iter().find(|h| h.name == HoldName::Disk);
+        let now = self.answers.clock.now();
+        let held = self.answers.store.holds().await?.into_iter().find(|h| h.name == HoldName::Disk);
         match (why, held) {
             (Some(why), None) => {
                 warn!(hold = "disk", "submits stop: {why}");
-                self.store
+                self.answers
+                    .store
                     .hold(Hold { name: HoldName::Disk, since: now, why, until: None, probe_at: None })
                     .await?;
             }
@@ -229,7 +211,7 @@ impl SubmitLane {
             (None, Some(Hold { probe_at: Some(at), .. })) if now < at + DOWNLOAD_TELLS => {}
             (None, Some(_)) => {
                 info!(hold = "disk", "submits go on: videos can be stored again");
-                self.store.lift(vec![HoldName::Disk]).await?;
+                self.answers.store.lift(vec![HoldName::Disk]).await?;
             }
             (Some(_), Some(_)) | (None, None) => {}
         }
@@ -241,24 +223,6 @@ fn task_of(outcome: &SubmitOutcome) -> Option<&str> {
     match &outcome.plan.event {
         Event::Accepted { task, .. } => Some(task.as_str()),
         _ => None,
-    }
-}
-
-fn note(answer: &SubmitAnswer, estimate: Credits) -> Option<String> {
-    match answer {
-        SubmitAnswer::Accepted { salvaged: true, task, .. } => {
-            Some(format!("the answer was cut; task {task} was salvaged from what came"))
-        }
-        SubmitAnswer::Accepted { charged: Some(charged), .. } if *charged != estimate => {
-            Some(format!("price drift: {charged} credits were charged, {estimate} expected"))
-        }
-        SubmitAnswer::Accepted { charged: None, .. } => {
-            Some(format!("the provider did not say what it charged; {estimate} credits are counted"))
-        }
-        SubmitAnswer::Accepted { .. }
-        | SubmitAnswer::Refused(_)
-        | SubmitAnswer::Deferred { .. }
-        | SubmitAnswer::Unknown { .. } => None,
     }
 }
 

@@ -245,5 +245,5 @@ fn the_attempt_of_a_doubled_task_is_doubted() {
     let task = TaskId::parse("n75a").unwrap();
     let event = submit::claimed_twice(AttemptNo(2), &task, crate::domain::JobId(7));
     let state = State::Submitting { attempt: AttemptNo(2), cancel: false, accepted: None };
-    assert_eq!(state.apply(&event).unwrap(), State::InDoubt { attempt: AttemptNo(2) });
+    assert_eq!(state.apply(&event).unwrap(), State::InDoubt { attempt: AttemptNo(2), cancel: false });
 }

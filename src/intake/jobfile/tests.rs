@@ -91,15 +91,15 @@ fn the_example_is_right_in_every_word() {
         format!("{name}#{take} {} {seconds} s {ratio} {estimate}", request.job_type())
     };
     assert_snapshot!(file.jobs.iter().map(line).collect::<Vec<_>>().join("\n"), @r"
-    harbour#1 std-text-to-video 4 s 16:9 160
-    harbour#2 std-text-to-video 4 s 16:9 160
+    harbour#1 std-text-to-video 4 s 16:9 240
+    harbour#2 std-text-to-video 4 s 16:9 240
     keeper#1 pro-image-to-video 5 s 9:16 400
     lens#1 o3-pro-text-to-video 6 s 1:1 288
     storm#1 o3-std-image-to-video 3 s 16:9 108
     reunion#1 o3-std-reference-to-video 5 s 16:9 100
     winter#1 o3-std-video-edit - s 16:9 360
     ");
-    assert_snapshot!(file.estimate(), @"1,576");
+    assert_snapshot!(file.estimate(), @"1,736");
 }
 
 /// What the example shows as a comment is as true as what it does.

@@ -1,0 +1,65 @@
+//! What a job's `reason` depends on besides the job: read once for a whole list, so that its rows agree.
+
+use anyhow::Result;
+
+use crate::{
+    clock::Clock,
+    config::Config,
+    daemon::claim_policy,
+    domain::{Job, Reason, State, Timestamp, gate::Gate, hold::Hold},
+    store::{
+        Store,
+        submit::{Budget, Spent},
+    },
+};
+
+/// The queue around a job, as it stands at `now`.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// The holds that stand, expired ones included.
+    pub holds: Vec<Hold>,
+    /// The gate's memory.
+    pub gate: Gate,
+    /// The caps.
+    pub budget: Budget,
+    /// What counts against them.
+    pub spent: Spent,
+    /// When this was read.
+    pub now: Timestamp,
+}
+
+impl View {
+    /// Reads it.
+    pub async fn read(store: &Store, config: &Config, clock: Clock) -> Result<Self> {
+        let now = clock.now();
+        // The base URL and the key of the policy have no say in what may be spent.
+        let budget = claim_policy(config, "").budget;
+        Ok(Self {
+            holds: store.holds().await?,
+            gate: store.gate().await?,
+            spent: store.spent(&budget, clock.day_start(now)).await?,
+            budget,
+            now,
+        })
+    }
+
+    /// Why a job does not move, if it does not.
+    pub fn reason(&self, job: &Job) -> Option<Reason> {
+        let over_budget = !self.spent.allows(job.estimate, job.max_credits, &self.budget);
+        let own = job.reason(&self.holds, over_budget, self.now);
+        // While the gate is closed every queued job waits for it, not only the one that was refused.
+        own.or_else(|| {
+            (matches!(job.state, State::Queued) && self.closed_until().is_some()).then_some(Reason::Rate)
+        })
+    }
+
+    /// The hold that a queued job shows.
+    pub fn hold(&self) -> Option<&Hold> {
+        self.holds.iter().find(|hold| hold.holds(self.now))
+    }
+
+    /// Until when the gate is closed, if it is.
+    pub fn closed_until(&self) -> Option<Timestamp> {
+        self.gate.closed_until.filter(|until| *until > self.now)
+    }
+}

@@ -1,0 +1,103 @@
+//! From the raw answer to a submit to what is written. Recovery needs this much of a submit, and no more: no key.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Result;
+
+use super::evidence::{Spool, Spooled};
+use crate::{
+    clock::Clock,
+    domain::{
+        Credits, JobId,
+        attempt::AttemptNo,
+        evidence::Evidence,
+        gate::GatePolicy,
+        plan::submit::{self as plan, Deferral, SubmitAnswer, SubmitFacts},
+    },
+    provider::{Api, classify},
+    store::{Store, submit::SubmitOutcome},
+};
+
+/// Reads answers.
+pub struct Answers {
+    /// The database.
+    pub store: Store,
+    /// The clock.
+    pub clock: Clock,
+    /// Where evidence goes when the database can't take it.
+    pub spool: Spool,
+    /// Finds out whether a key that got a 403 works; `None` for a command without the key.
+    pub api: Option<Arc<Api>>,
+    /// The gate's part of the configuration.
+    pub gate: GatePolicy,
+    /// `submit.on_internal_error = "hold"`.
+    pub hold_on_internal_error: bool,
+    /// The first look at a new task.
+    pub poll_first: Duration,
+}
+
+/// What reading an answer needs to know about its job.
+pub(super) struct Reader {
+    pub attempt: AttemptNo,
+    pub internal_errors: u32,
+    pub deferrals: u32,
+    pub estimate: Credits,
+}
+
+impl Answers {
+    /// From the raw answer to what is written.
+    pub(super) async fn read(
+        &self,
+        job: JobId,
+        reader: &Reader,
+        evidence: Evidence,
+    ) -> Result<SubmitOutcome> {
+        let answer = classify::submit(&evidence);
+        let key_works = match &answer {
+            SubmitAnswer::Deferred { why: Deferral::Forbidden, .. } => {
+                // The free status call takes its time, and the answer must not be lost meanwhile.
+                let attempt = reader.attempt;
+                self.spool.keep(Spooled { job, attempt, evidence: evidence.clone() }).await.ok();
+                match &self.api {
+                    Some(api) => api.key_works().await,
+                    None => None,
+                }
+            }
+            SubmitAnswer::Accepted { .. }
+            | SubmitAnswer::Refused(_)
+            | SubmitAnswer::Deferred { .. }
+            | SubmitAnswer::Unknown { .. } => None,
+        };
+        let (now, dice) = (self.clock.now(), self.clock.dice());
+        let facts = SubmitFacts {
+            attempt: reader.attempt,
+            internal_errors: reader.internal_errors,
+            not_sent: reader.deferrals,
+            key_works,
+            hold_on_internal_error: self.hold_on_internal_error,
+            poll_first: self.poll_first,
+        };
+        let plan = plan::answered(&answer, &facts, now, dice);
+        let note = note(&answer, reader.estimate);
+        let attempt = reader.attempt;
+        Ok(SubmitOutcome { job, attempt, plan, evidence, note, gate: self.gate, now, dice })
+    }
+}
+
+fn note(answer: &SubmitAnswer, estimate: Credits) -> Option<String> {
+    match answer {
+        SubmitAnswer::Accepted { salvaged: true, task, .. } => {
+            Some(format!("the answer was cut; task {task} was salvaged from what came"))
+        }
+        SubmitAnswer::Accepted { charged: Some(charged), .. } if *charged != estimate => {
+            Some(format!("price drift: {charged} credits were charged, {estimate} expected"))
+        }
+        SubmitAnswer::Accepted { charged: None, .. } => {
+            Some(format!("the provider did not say what it charged; {estimate} credits are counted"))
+        }
+        SubmitAnswer::Accepted { .. }
+        | SubmitAnswer::Refused(_)
+        | SubmitAnswer::Deferred { .. }
+        | SubmitAnswer::Unknown { .. } => None,
+    }
+}

@@ -1,0 +1,54 @@
+//! `check` and `config`: they open neither the queue nor the network.
+
+use serde_json::json;
+
+use crate::rig::{Rig, TWO_JOBS};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_names_every_error_or_the_price_and_opens_nothing() {
+    let rig = Rig::new();
+    let good = rig.file("good.toml", TWO_JOBS);
+    let bad =
+        rig.file("bad.json", "{\"type\": \"o3-std-text-to-video\", \"prompt\": \"\", \"duration\": 99}");
+    assert_eq!(rig.run(&["check", &good]).is(0).out, "std-text-to-video\t2\t400\ntotal\t2\t400\n");
+    let price = rig.run(&["check", "--json", &good]).is(0).json();
+    let expected =
+        json!({"file": "good.toml", "type": "std-text-to-video", "jobs": 2, "estimated_credits": 400});
+    assert_eq!(price, [expected]);
+    let said = rig.run(&["check", &good, &bad]).is(3).says("bad.json:1:").says("2 errors in 2 files");
+    assert_eq!(said.out, "");
+    assert_eq!(rig.run(&["check", "--json", &bad]).is(3).json().len(), 2);
+    rig.run(&["check"]).is(2);
+    assert!(!rig.data_dir().exists());
+    let rig = rig.with("KLINGD_BUDGET__PER_JOB", "100");
+    rig.run(&["check", &good]).is(0).says("warning: 2 jobs can never be submitted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn config_writes_shows_and_checks() {
+    let rig = Rig::new();
+    let place = rig.dir.path().join(".config/klingd/klingd.toml");
+    assert_eq!(rig.run(&["config", "init"]).is(0).out.trim(), place.to_str().unwrap());
+    assert_eq!(std::fs::read_to_string(&place).unwrap(), klingd::config::EXAMPLE);
+    rig.run(&["config", "init"]).is(1).says("exists already");
+    rig.run(&["config", "init", "--path", "sub/k.toml"]).is(0);
+    assert!(rig.dir.path().join("sub/k.toml").exists());
+    let checked = rig.run(&["config", "check"]).is(0);
+    assert!(checked.out.contains("valid") && checked.out.contains("no usable API key"), "{}", checked.out);
+    let rows = rig.run(&["config", "show", "--json"]).is(0).json();
+    let row = rows.iter().find(|row| row["key"] == "data_dir").unwrap();
+    assert_eq!(row["origin"], "KLINGD_DATA_DIR");
+    let secret = "sk-clearly-a-secret-0123456789";
+    let rig = rig.with("KLINGD_API__KEY", secret).with("KLINGD_PRICES__O3_STD_TEXT_TO_VIDEO", "7");
+    for args in [["config", "check"], ["config", "show"], ["config", "prices"]] {
+        let said = rig.run(&args).is(0);
+        assert!(!said.out.contains(secret) && !said.err.contains(secret));
+    }
+    assert!(rig.run(&["config", "check"]).is(0).out.contains("found: KLINGD_API__KEY"));
+    let prices = rig.run(&["config", "prices", "--json"]).is(0).json();
+    let marked: Vec<_> = prices.iter().filter(|p| p["overridden"] == true).map(|p| &p["type"]).collect();
+    assert_eq!((prices.len(), marked), (12, vec![&json!("o3-std-text-to-video")]));
+    let rig = rig.with("KLINGD_SUBMIT__WORKERS", "many").with("KLINGD_NONSENSE", "1");
+    rig.run(&["config", "check"]).is(3).says("submit.workers").says("KLINGD_NONSENSE");
+    rig.run(&["enqueue", "--prompt", "x"]).is(3);
+}

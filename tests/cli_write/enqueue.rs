@@ -1,0 +1,218 @@
+//! `enqueue`: files, standard input, flags; what is refused; what is there already.
+
+use std::io::Write as _;
+
+use klingd::{
+    clock::Clock,
+    domain::{Credits, JobKey, Request, job::NewJob, request::Draft},
+    store::{StoreError, enqueue::NewBatch},
+};
+use serde_json::{Value, json};
+
+use crate::rig::{Rig, TWO_JOBS, said};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_of_flags_is_queued_once_and_paid_again_on_purpose() {
+    let rig = Rig::new();
+    let flags =
+        ["--type", "std-text-to-video", "--prompt", "A fox", "--no-sound", "--tag", "a", "--priority", "-5"];
+    let enqueue = |more: &[&str]| rig.run(&[&["enqueue"], flags.as_slice(), more].concat()).is(0);
+    let first = enqueue(&[]).says("1 job queued: 200 credits").says("no daemon serves this queue");
+    assert_eq!(first.out, "1\t\tstd-text-to-video\t200\tqueued\n");
+    let second = enqueue(&[]).says("1 there already (--again");
+    assert_eq!(second.out, "1\t\tstd-text-to-video\t200\tthere already: queued\n");
+    let again = enqueue(&["--again", "--json"]);
+    let twice = enqueue(&["--json"]);
+    assert_eq!([&again.json()[0]["id"], &again.json()[0]["existing"]], [&json!(2), &json!(false)]);
+    assert_eq!([&twice.json()[0]["id"], &twice.json()[0]["existing"]], [&json!(2), &json!(true)]);
+    let jobs = rig.jobs().await;
+    assert_eq!(jobs.len(), 2);
+    let expected = json!({"type": "std-text-to-video", "prompt": "A fox", "duration": 5, "sound": false});
+    assert_eq!(serde_json::to_value(&jobs[0].request).unwrap(), expected);
+    assert_eq!((jobs[0].priority, jobs[0].batch.as_deref()), (-5, Some("enqueue")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_error_rejects_every_file_before_the_queue_is_opened() {
+    let rig = Rig::new();
+    let good = rig.file("good.toml", TWO_JOBS);
+    let bad = rig.file("bad.toml", "type = \"std-text-to-vide\"\nprompt = \"x\"\ndurtion = 3\n");
+    let said = rig.run(&["enqueue", &good, &bad, "none.toml", "notes.txt"]).is(3);
+    let said = said.says("bad.toml:1:8").says("did you mean \"std-text-to-video\"?").says("`durtion`");
+    said.says("none.toml: there is no such file").says("notes.txt").says("nothing was queued: 4 errors");
+    assert!(!rig.data_dir().exists(), "nothing was opened");
+    let lines = rig.run(&["enqueue", "--json", &good, &bad, "none.toml"]).is(3).json();
+    let codes: Vec<_> = lines.iter().map(|line| line["code"].as_str().unwrap()).collect();
+    assert_eq!(codes, ["invalid_value", "unknown_key", "unreadable"]);
+    assert_eq!((&lines[1]["line"], &lines[1]["key"]), (&json!(3), &json!("durtion")));
+    let flags = ["enqueue", "--json", "--type", "std-text-to-video", "--prompt", "x", "--duration", "20"];
+    assert_eq!(rig.run(&flags).is(3).json()[0]["key"], "duration");
+    rig.run(&["enqueue", &rig.file("notes.txt", TWO_JOBS)]).is(3).says("no format of job files");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_file_is_a_batch_and_flags_beside_files_are_for_all_their_jobs() {
+    let rig = Rig::new();
+    let named = rig.file("a.toml", &format!("[batch]\nname = \"shots\"\n{TWO_JOBS}"));
+    let plain =
+        rig.file("b.jsonl", "{\"type\":\"o3-std-text-to-video\",\"prompt\":\"b\",\"tags\":[\"own\"]}\n");
+    rig.run(&["enqueue", &named, &plain, "--tag", "rush", "--priority", "7"])
+        .is(0)
+        .says("3 jobs queued: 580 credits");
+    let jobs = rig.jobs().await;
+    let batches: Vec<_> = jobs.iter().map(|job| job.batch.as_deref().unwrap()).collect();
+    assert_eq!(batches, ["shots", "shots", "b"]);
+    assert!(jobs.iter().all(|job| job.priority == 7));
+    assert_eq!(jobs[2].tags, ["own", "rush"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn standard_input_is_guessed() {
+    let rig = Rig::new();
+    for (i, text) in [
+        TWO_JOBS,
+        "{\"type\":\"o3-std-text-to-video\",\n\"prompt\":\"json\"}",
+        "{\"type\":\"o3-std-text-to-video\",\"prompt\":\"l1\"}\n{\"type\":\"o3-std-text-to-video\",\"prompt\":\"l2\"}\n",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        rig.run_with(&["enqueue", "-"], text).is(0);
+        assert_eq!(rig.jobs().await.len(), [2, 3, 5][i]);
+    }
+    rig.run_with(&["enqueue", "-"], "{\"type\":\"x\"}").is(3).says("stdin:1:9");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_tells_what_would_be_queued_and_queues_nothing() {
+    let rig = Rig::new();
+    let file = rig.file("jobs.toml", TWO_JOBS);
+    let copy = rig.file("copy.toml", TWO_JOBS);
+    let said = rig.run(&["enqueue", "--dry-run", &file, &copy]).is(0);
+    let said = said.says("2 jobs would be queued: 400 credits; 2 there already");
+    assert_eq!(
+        said.out.lines().nth(2).unwrap(),
+        "\tharbour\tstd-text-to-video\t200\tthe same job as one before it"
+    );
+    assert!(rig.jobs().await.is_empty());
+    rig.run(&["enqueue", &file, &copy]).is(0).says("2 jobs queued: 400 credits; 2 there already");
+    let lines = rig.run(&["enqueue", "--dry-run", "--json", &file]).is(0).json();
+    assert!(lines.iter().all(|line| line["existing"] == true && line["state"] == "queued"));
+    rig.run(&["enqueue", "--dry-run", &file, "--again", "--max-credits", "399"]).is(8);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_costs_too_much_is_refused_whole() {
+    let mut rig = Rig::new();
+    let file = rig.file("jobs.toml", TWO_JOBS);
+    let other = rig.file("other.toml", &TWO_JOBS.replace("A ", "Another "));
+    let together = ["enqueue", &file, &other, "--max-credits", "799"];
+    rig.run(&together).is(8).says("800 credits together, max_credits allows 799");
+    let batch = rig.file("batch.toml", &format!("[batch]\nmax_credits = 399\n{TWO_JOBS}"));
+    rig.run(&["enqueue", &batch]).is(8);
+    let own = rig.file("own.toml", "type = \"std-text-to-video\"\nprompt = \"x\"\nmax_credits = 299\n");
+    rig.run(&["enqueue", &own]).is(8).says("own.toml:3:15");
+    for cap in ["PER_JOB", "PER_DAY", "TOTAL"] {
+        rig.variables = vec![(format!("KLINGD_BUDGET__{cap}"), "199".to_owned())];
+        let key = format!(
+            "harbour (std-text-to-video): it costs 200 credits, budget.{} is 199",
+            cap.to_lowercase()
+        );
+        rig.run(&["enqueue", &file]).is(8).says("2 jobs can never be submitted").says(&key);
+    }
+    assert!(rig.jobs().await.is_empty());
+    // Together they are over the cap: they wait their turn, which is no error.
+    rig.variables = vec![("KLINGD_BUDGET__PER_DAY".to_owned(), "200".to_owned())];
+    rig.run(&["enqueue", &file]).is(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dear_order_shows_its_price_and_asks() {
+    let rig = Rig::new().with("KLINGD_BUDGET__CONFIRM_ABOVE", "399");
+    let file = rig.file("jobs.toml", TWO_JOBS);
+    let said = rig.run(&["enqueue", &file]).is(2).says("say --yes").says("costs 400 credits");
+    said.says("std-text-to-video  2  400 credits");
+    assert!(rig.jobs().await.is_empty());
+    rig.run(&["enqueue", &file, "--yes"]).is(0);
+    rig.run(&["enqueue", &file]).is(0).says("0 jobs queued: 0 credits; 2 there already");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn defaults_and_prices_of_the_configuration_apply() {
+    let rig = Rig::new()
+        .with("KLINGD_DEFAULTS__TYPE", "o3-std-text-to-video")
+        .with("KLINGD_DEFAULTS__DURATION", "10")
+        .with("KLINGD_PRICES__O3_STD_TEXT_TO_VIDEO", "7");
+    rig.run(&["enqueue", "--prompt", "x"]).is(0).says("1 job queued: 70 credits");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_use_is_2() {
+    let rig = Rig::new();
+    let file = rig.file("jobs.toml", TWO_JOBS);
+    rig.run(&["enqueue"]).is(2).says("klingd enqueue --type TYPE --prompt TEXT");
+    rig.run(&["enqueue", &file, "--prompt", "x"]).is(2).says("in a file or by flags, not both");
+    rig.run(&["enqueue", &file, "--max-credits", "0"]).is(2);
+    rig.run(&["enqueue", &file, "--nope"]).is(2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_at_once_make_one_set_of_jobs() {
+    let rig = Rig::new();
+    let prompts: String = (0..50).map(|i| format!("[[job]]\nprompt = \"shot {i}\"\n")).collect();
+    let file = rig.file("jobs.toml", &format!("[defaults]\ntype = \"o3-std-text-to-video\"\n{prompts}"));
+    let both = [0, 1].map(|_| rig.start(&["enqueue", "--yes", "--json", &file]));
+    let lines: Vec<Value> =
+        both.into_iter().flat_map(|child| said(child.wait_with_output().unwrap()).is(0).json()).collect();
+    assert_eq!(lines.iter().filter(|line| line["existing"] == false).count(), 50);
+    assert_eq!(lines.iter().filter(|line| line["existing"] == true).count(), 50);
+    assert_eq!(rig.jobs().await.len(), 50);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_standard_input_keeps_nobody_waiting() {
+    let rig = Rig::new();
+    let mut slow = rig.start(&["enqueue", "-"]);
+    let mut pipe = slow.stdin.take().unwrap();
+    pipe.write_all(b"type = \"o3-std-text-to-video\"\n").unwrap();
+    rig.enqueue("quick");
+    pipe.write_all(b"prompt = \"slow\"\n").unwrap();
+    drop(pipe);
+    said(slow.wait_with_output().unwrap()).is(0);
+    assert_eq!(rig.jobs().await.len(), 2);
+}
+
+/// Between the question and the commit others may queue or finish jobs: the commit decides, and takes all or nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commit_itself_holds_the_cap_over_all_batches() {
+    let rig = Rig::new();
+    let batch = |prompt: &str| {
+        let draft = Draft {
+            job_type: Some("o3-std-text-to-video".into()),
+            prompt: Some(prompt.into()),
+            ..Draft::default()
+        };
+        let request = Request::parse(&draft).unwrap();
+        let job = NewJob {
+            key: JobKey::of(&request, None, 1),
+            estimate: request.estimate(request.job_type().price()),
+            request,
+            name: None,
+            output: None,
+            tags: Vec::new(),
+            priority: 0,
+            take: 1,
+            not_before: None,
+            again: false,
+            max_credits: None,
+            source: "test".into(),
+        };
+        NewBatch { name: prompt.into(), source: "test".into(), max_credits: None, jobs: vec![job] }
+    };
+    let store = rig.store().await;
+    let enqueue = |max| store.enqueue_all(vec![batch("a"), batch("b")], Some(Credits::new(max)), Clock.now());
+    assert!(matches!(enqueue(359).await, Err(StoreError::TooExpensive { .. })));
+    assert!(rig.jobs().await.is_empty());
+    assert_eq!(enqueue(360).await.unwrap().iter().filter(|queued| !queued.existing).count(), 2);
+    assert!(enqueue(1).await.unwrap().iter().all(|queued| queued.existing), "what is there costs nothing");
+}

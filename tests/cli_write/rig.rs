@@ -1,0 +1,162 @@
+//! A data directory, the real binary, and what stands beside it.
+
+use std::{
+    io::Write as _,
+    path::PathBuf,
+    process::{Child, Stdio},
+};
+
+use klingd::{
+    clock::Clock,
+    config::{Config, Environment, Overrides},
+    daemon,
+    domain::{AttemptNo, Job, JobId, state::Label},
+    store::{Access, Store, view::Filter},
+};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Two jobs of 200 credits each.
+pub const TWO_JOBS: &str = r#"
+[defaults]
+type = "std-text-to-video"
+sound = false
+[[job]]
+name = "harbour"
+prompt = "A harbour"
+[[job]]
+name = "pier"
+prompt = "A pier"
+"#;
+
+/// A data directory, and what the commands see of the world.
+pub struct Rig {
+    pub dir: TempDir,
+    pub variables: Vec<(String, String)>,
+}
+
+/// What a command said, and how it ended.
+#[derive(Debug)]
+pub struct Said {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Said {
+    pub fn is(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{}{}", self.out, self.err);
+        self
+    }
+
+    pub fn says(self, words: &str) -> Self {
+        assert!(self.err.contains(words), "{words:?} is not in:\n{}", self.err);
+        self
+    }
+
+    /// stdout as the JSON lines it promises to be.
+    pub fn json(&self) -> Vec<Value> {
+        self.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+impl Rig {
+    pub fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap(), variables: Vec::new() }
+    }
+
+    pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.variables.push((name.to_owned(), value.into()));
+        self
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    pub fn command(&self, args: &[&str]) -> std::process::Command {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_klingd"));
+        command.args(args).env_clear().current_dir(self.dir.path());
+        command.env("HOME", self.dir.path()).env("PATH", "/usr/bin:/bin");
+        command.env("KLINGD_DATA_DIR", self.data_dir());
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    pub fn run(&self, args: &[&str]) -> Said {
+        self.run_with(args, "")
+    }
+
+    pub fn run_with(&self, args: &[&str], stdin: &str) -> Said {
+        let output = assert_cmd::Command::from_std(self.command(args)).write_stdin(stdin).output().unwrap();
+        said(output)
+    }
+
+    pub fn start(&self, args: &[&str]) -> Child {
+        let mut command = self.command(args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    pub fn file(&self, name: &str, text: &str) -> String {
+        std::fs::File::create(self.dir.path().join(name)).unwrap().write_all(text.as_bytes()).unwrap();
+        name.to_owned()
+    }
+
+    /// Queues a job of 200 credits by the command.
+    pub fn enqueue(&self, prompt: &str) -> JobId {
+        let args = ["enqueue", "--json", "--type", "std-text-to-video", "--no-sound", "--prompt", prompt];
+        let said = self.run(&args).is(0);
+        JobId(said.json()[0]["id"].as_i64().unwrap())
+    }
+
+    pub async fn store(&self) -> Store {
+        klingd::disk::create_root(&self.data_dir()).unwrap();
+        let (store, writer) = Store::open(&self.data_dir().join("klingd.db"), Access::Use).await.unwrap();
+        spawn(writer.run());
+        store
+    }
+
+    pub async fn jobs(&self) -> Vec<Job> {
+        self.store().await.list(&Filter { all: true, ..Filter::default() }).await.unwrap()
+    }
+
+    pub async fn label(&self, id: JobId) -> Label {
+        self.store().await.job(id).await.unwrap().state.label()
+    }
+
+    /// The configuration of the commands, with patience for nothing.
+    pub fn config(&self) -> Config {
+        let environment = Environment {
+            variables: self.variables.iter().map(|(name, value)| (name.into(), value.into())).collect(),
+            home: Some(self.dir.path().to_owned()),
+            current_dir: self.dir.path().to_owned(),
+            etc: self.dir.path().join("etc"),
+        };
+        let overrides = Overrides { data_dir: Some(self.data_dir()), ..Overrides::default() };
+        let mut config = Config::load(&overrides, &environment).unwrap();
+        config.output.min_free_bytes = 0;
+        config
+    }
+
+    /// Puts a queued job on the wire, as a daemon does before it is killed.
+    pub async fn on_the_wire(&self, id: JobId) -> AttemptNo {
+        let store = self.store().await;
+        let policy = daemon::claim_policy(&self.config(), "0a1b2c3d");
+        let now = Clock.now();
+        let claimed = store.claim_submits(1, &policy, now, Clock.day_start(now)).await.unwrap();
+        assert_eq!(claimed.intents.iter().map(|i| i.job).collect::<Vec<_>>(), [id]);
+        claimed.intents[0].attempt
+    }
+}
+
+pub fn said(output: std::process::Output) -> Said {
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Said { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+#[expect(clippy::disallowed_methods, reason = "what stands beside the daemon is not the daemon's to spawn")]
+pub fn spawn<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> tokio::task::JoinHandle<T> {
+    tokio::spawn(work)
+}
