@@ -94,15 +94,14 @@ impl Store {
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT)
             .disable_statement_logging();
-        let mut connection = prepare(path, &options, access).await?;
-        check_pragmas(path, &mut connection).await?;
+        let connection = prepare(path, &options, access).await?;
         let bells = Arc::new(Bells::default());
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .min_connections(0)
             .test_before_acquire(false)
-            .connect_lazy_with(options.read_only(true));
-        let (inbox, writer) = Writer::new(connection, Arc::clone(&bells));
+            .connect_lazy_with(options.clone().read_only(true));
+        let (inbox, writer) = Writer::new(connection, options, Arc::clone(&bells));
         Ok((Store { inbox, readers, bells }, writer))
     }
 
@@ -143,7 +142,7 @@ async fn prepare(path: &Path, options: &SqliteConnectOptions, access: Access) ->
     if !path.exists() {
         create_private(path).map_err(file)?;
     }
-    let mut connection = options.connect().await.map_err(|e| open_failed(path, &e))?;
+    let mut connection = connect(path, options).await?;
     assert_sqlite(&mut connection).await?;
     let known = MIGRATIONS.iter().map(|m| m.version).max().unwrap_or(0);
     let found = schema_of(path, &mut connection).await?;
@@ -162,6 +161,13 @@ async fn prepare(path: &Path, options: &SqliteConnectOptions, access: Access) ->
         sqlx::query("PRAGMA application_id = 1263291975").execute(&mut connection).await?;
     }
     drop(lock);
+    Ok(connection)
+}
+
+/// A connection that commits durably.
+pub(super) async fn connect(path: &Path, options: &SqliteConnectOptions) -> Result<SqliteConnection> {
+    let mut connection = options.connect().await.map_err(|e| open_failed(path, &e))?;
+    check_pragmas(path, &mut connection).await?;
     Ok(connection)
 }
 
