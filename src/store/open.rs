@@ -2,7 +2,9 @@
 //! checked. Only `run` migrates an older schema; any verb may create a fresh database.
 
 use std::{
+    error::Error,
     fs::File,
+    io::ErrorKind,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -14,7 +16,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use super::{Bells, Result, Store, StoreError, writer::Writer};
+use super::{Bells, Result, Store, StoreError, error::passes, writer::Writer};
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
@@ -82,6 +84,9 @@ pub enum OpenError {
     OtherWorld { path: PathBuf, found: String, wanted: &'static str },
     #[error("{path} can't be opened: {why}")]
     File { path: PathBuf, why: String },
+    /// Unlike all others it passes without a person: a restart may find room.
+    #[error("{path} can't be opened now: {why}")]
+    NotNow { path: PathBuf, why: String },
 }
 
 impl Store {
@@ -131,7 +136,12 @@ impl Store {
 /// Connects and brings the schema to what this binary knows, under a lock: SQLite's migrations take none of their own,
 /// and two first starts at once would collide.
 async fn prepare(path: &Path, options: &SqliteConnectOptions, access: Access) -> Result<SqliteConnection> {
-    let file = |e: std::io::Error| OpenError::File { path: path.to_owned(), why: e.to_string() };
+    let file = |e: std::io::Error| match e.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            OpenError::NotNow { path: path.to_owned(), why: e.to_string() }
+        }
+        _ => OpenError::File { path: path.to_owned(), why: e.to_string() },
+    };
     let lock = File::options()
         .create(true)
         .truncate(false)
@@ -171,8 +181,14 @@ pub(super) async fn connect(path: &Path, options: &SqliteConnectOptions) -> Resu
     Ok(connection)
 }
 
-fn open_failed(path: &Path, e: &dyn std::error::Error) -> OpenError {
-    OpenError::File { path: path.to_owned(), why: e.to_string() }
+fn open_failed(path: &Path, e: &(dyn Error + 'static)) -> OpenError {
+    let (path, why) = (path.to_owned(), e.to_string());
+    let causes = std::iter::successors(Some(e), |&cause| cause.source());
+    if causes.filter_map(|cause| cause.downcast_ref()).any(passes) {
+        OpenError::NotNow { path, why }
+    } else {
+        OpenError::File { path, why }
+    }
 }
 
 /// SQLite would create the file readable by all; prompts and signed links are nobody else's business.
