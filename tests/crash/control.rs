@@ -34,7 +34,7 @@ async fn a_double_charge_is_noticed() {
     rig.kill(daemon).await;
     let doubt = rig.run_to_rest().await;
     let (job, prompt) = rig.jobs()[0].clone();
-    let State::InDoubt { attempt } = doubt.in_doubt().next().unwrap().state else { panic!("in doubt") };
+    let State::InDoubt { attempt, .. } = doubt.in_doubt().next().unwrap().state else { panic!("in doubt") };
     let lie = Resolution::NotCharged;
     rig.store(async |store| store.resolve(job, attempt, lie, None, clock()).await.unwrap()).await;
 

@@ -9,12 +9,14 @@
 //! | `download` | SIGTERM in a download, and rests that are not the rest |
 //! | `random` | SIGKILL at random instants, under random faults of the provider |
 //! | `on_the_wire` | what other processes do to a job whose POST is on the wire |
+//! | `disk_full` | a full disk when the answer comes, under the database and under the videos |
 //! | `control` | shows that the judge notices what it is there for |
 //! | `rig` | the directory, the double, the daemon, the facts and the judge |
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod control;
+mod disk_full;
 mod download;
 mod on_the_wire;
 mod outside;

@@ -232,7 +232,7 @@ impl Rig {
         };
         self.store(async |store| {
             for (id, prompt) in &self.jobs {
-                if let State::InDoubt { attempt } = store.job(*id).await.unwrap().state {
+                if let State::InDoubt { attempt, .. } = store.job(*id).await.unwrap().state {
                     store.resolve(*id, attempt, truth(prompt), None, clock()).await.unwrap();
                 }
             }
