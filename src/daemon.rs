@@ -1,7 +1,12 @@
 //! The composition root: builds everything, spawns it, supervises it and stops it in order. The only spawner besides the
 //! loop in `worker`, which spawns its steps.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    io::{self, ErrorKind},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, anyhow};
 use tokio::task::JoinSet;
@@ -23,6 +28,7 @@ use crate::{
         Access, Bells, Store, StoreError, World,
         doorbell::Doorbell,
         idle::Rest,
+        open::OpenError,
         submit::{Budget, ClaimPolicy},
     },
     worker::{
@@ -86,7 +92,7 @@ pub async fn run(
     clock: Clock,
     stop: CancellationToken,
 ) -> std::result::Result<Ended, Failure> {
-    let _lock = lock(&config.data_dir, clock).map_err(Failure::Refused)?;
+    let _lock = lock(&config.data_dir, clock).map_err(at_start)?;
     let (store, writer) = Store::open(&config.database(), Access::Migrate).await.map_err(refused)?;
     let mut tasks = Tasks::new(stop.clone());
     tasks.writer(writer.run());
@@ -107,8 +113,19 @@ pub async fn run(
     Ok(ended)
 }
 
+/// What keeps a run from beginning is a person's to mend, but for a full disk: that passes, and the next start finds out.
+fn at_start(error: anyhow::Error) -> Failure {
+    let full = |cause: &io::Error| matches!(cause.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+    if error.chain().filter_map(|cause| cause.downcast_ref()).any(full) {
+        Failure::Broke(error)
+    } else {
+        Failure::Refused(error)
+    }
+}
+
 fn refused(error: StoreError) -> Failure {
     match error {
+        StoreError::Open(OpenError::NotNow { .. }) => Failure::Broke(error.into()),
         StoreError::Open(_) => Failure::Refused(error.into()),
         other => Failure::Broke(other.into()),
     }
@@ -135,12 +152,11 @@ async fn build(
     clock: Clock,
     stop: &CancellationToken,
 ) -> std::result::Result<Lanes, Failure> {
-    let setup = |e: anyhow::Error| Failure::Refused(e);
-    disk::create_root(&config.spool_dir()).map_err(|e| setup(e.into()))?;
-    disk::create_root(config.videos_root()).map_err(|e| setup(e.into()))?;
-    let api = Arc::new(Api::new(&api_settings(config, key)).map_err(|e| setup(e.into()))?);
-    let media = Arc::new(Media::new(&media_settings(config)).map_err(|e| setup(e.into()))?);
-    let template = Template::parse(&config.output.template).map_err(|e| setup(e.into()))?;
+    disk::create_root(&config.spool_dir()).map_err(|e| at_start(e.into()))?;
+    disk::create_root(config.videos_root()).map_err(|e| at_start(e.into()))?;
+    let api = Arc::new(Api::new(&api_settings(config, key)).map_err(|e| at_start(e.into()))?);
+    let media = Arc::new(Media::new(&media_settings(config)).map_err(|e| at_start(e.into()))?);
+    let template = Template::parse(&config.output.template).map_err(|e| at_start(e.into()))?;
     let output =
         OutputSettings { root: config.videos_root().to_owned(), template, sidecar: config.output.sidecar };
     Ok(Lanes {

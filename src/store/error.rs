@@ -132,6 +132,12 @@ fn primary_code(error: &sqlx::Error) -> Option<u32> {
     code.parse::<u32>().ok().map(|c| c & 0xff)
 }
 
+/// Whether the trouble may pass by itself: SQLITE_BUSY, SQLITE_IOERR and SQLITE_FULL speak of the moment, not of the
+/// database.
+pub(super) fn passes(error: &sqlx::Error) -> bool {
+    matches!(primary_code(error), Some(5 | 10 | 13))
+}
+
 pub(super) fn commit_fault(error: &sqlx::Error) -> CommitFault {
     if primary_code(error) == Some(13) { CommitFault::Full } else { CommitFault::Other }
 }

@@ -2,7 +2,9 @@
 //! checked. Only `run` migrates an older schema; any verb may create a fresh database.
 
 use std::{
+    error::Error,
     fs::File,
+    io::ErrorKind,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -14,7 +16,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use super::{Bells, Result, Store, StoreError, writer::Writer};
+use super::{Bells, Result, Store, StoreError, error::passes, writer::Writer};
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
@@ -82,6 +84,9 @@ pub enum OpenError {
     OtherWorld { path: PathBuf, found: String, wanted: &'static str },
     #[error("{path} can't be opened: {why}")]
     File { path: PathBuf, why: String },
+    /// Unlike all others it passes without a person: a restart may find room.
+    #[error("{path} can't be opened now: {why}")]
+    NotNow { path: PathBuf, why: String },
 }
 
 impl Store {
@@ -94,15 +99,14 @@ impl Store {
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT)
             .disable_statement_logging();
-        let mut connection = prepare(path, &options, access).await?;
-        check_pragmas(path, &mut connection).await?;
+        let connection = prepare(path, &options, access).await?;
         let bells = Arc::new(Bells::default());
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .min_connections(0)
             .test_before_acquire(false)
-            .connect_lazy_with(options.read_only(true));
-        let (inbox, writer) = Writer::new(connection, Arc::clone(&bells));
+            .connect_lazy_with(options.clone().read_only(true));
+        let (inbox, writer) = Writer::new(connection, options, Arc::clone(&bells));
         Ok((Store { inbox, readers, bells }, writer))
     }
 
@@ -132,7 +136,12 @@ impl Store {
 /// Connects and brings the schema to what this binary knows, under a lock: SQLite's migrations take none of their own,
 /// and two first starts at once would collide.
 async fn prepare(path: &Path, options: &SqliteConnectOptions, access: Access) -> Result<SqliteConnection> {
-    let file = |e: std::io::Error| OpenError::File { path: path.to_owned(), why: e.to_string() };
+    let file = |e: std::io::Error| match e.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            OpenError::NotNow { path: path.to_owned(), why: e.to_string() }
+        }
+        _ => OpenError::File { path: path.to_owned(), why: e.to_string() },
+    };
     let lock = File::options()
         .create(true)
         .truncate(false)
@@ -143,7 +152,7 @@ async fn prepare(path: &Path, options: &SqliteConnectOptions, access: Access) ->
     if !path.exists() {
         create_private(path).map_err(file)?;
     }
-    let mut connection = options.connect().await.map_err(|e| open_failed(path, &e))?;
+    let mut connection = connect(path, options).await?;
     assert_sqlite(&mut connection).await?;
     let known = MIGRATIONS.iter().map(|m| m.version).max().unwrap_or(0);
     let found = schema_of(path, &mut connection).await?;
@@ -165,8 +174,21 @@ async fn prepare(path: &Path, options: &SqliteConnectOptions, access: Access) ->
     Ok(connection)
 }
 
-fn open_failed(path: &Path, e: &dyn std::error::Error) -> OpenError {
-    OpenError::File { path: path.to_owned(), why: e.to_string() }
+/// A connection that commits durably.
+pub(super) async fn connect(path: &Path, options: &SqliteConnectOptions) -> Result<SqliteConnection> {
+    let mut connection = options.connect().await.map_err(|e| open_failed(path, &e))?;
+    check_pragmas(path, &mut connection).await?;
+    Ok(connection)
+}
+
+fn open_failed(path: &Path, e: &(dyn Error + 'static)) -> OpenError {
+    let (path, why) = (path.to_owned(), e.to_string());
+    let causes = std::iter::successors(Some(e), |&cause| cause.source());
+    if causes.filter_map(|cause| cause.downcast_ref()).any(passes) {
+        OpenError::NotNow { path, why }
+    } else {
+        OpenError::File { path, why }
+    }
 }
 
 /// SQLite would create the file readable by all; prompts and signed links are nobody else's business.

@@ -6,12 +6,14 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use sqlx::{Connection, SqliteConnection};
+use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::sync::{mpsc, oneshot};
+use tracing::warn;
 
 use super::{
     Bells, Result, Store, StoreError,
     error::{CommitFault, commit_fault},
+    open::connect,
 };
 use crate::domain::state::Lane;
 
@@ -126,6 +128,8 @@ pub(super) type Inbox = mpsc::Sender<Box<dyn Operation>>;
 /// The writer's side: `run` it beside the work.
 pub struct Writer {
     connection: SqliteConnection,
+    /// How to get another one.
+    options: SqliteConnectOptions,
     waiting: mpsc::Receiver<Box<dyn Operation>>,
     bells: Arc<Bells>,
 }
@@ -147,9 +151,13 @@ impl Store {
 }
 
 impl Writer {
-    pub(super) fn new(connection: SqliteConnection, bells: Arc<Bells>) -> (Inbox, Writer) {
+    pub(super) fn new(
+        connection: SqliteConnection,
+        options: SqliteConnectOptions,
+        bells: Arc<Bells>,
+    ) -> (Inbox, Writer) {
         let (inbox, waiting) = mpsc::channel(WAITING);
-        (inbox, Writer { connection, waiting, bells })
+        (inbox, Writer { connection, options, waiting, bells })
     }
 
     /// Commits groups until every handle is gone, then closes the database.
@@ -169,11 +177,23 @@ impl Writer {
         let verdict = result.map_err(|e| Refusal { message: e.to_string(), fault: commit_fault(&e) });
         if let Err(refusal) = &verdict {
             operations.for_each(|operation| operation.refuse(refusal.clone()));
+            self.connect_again().await;
         } else {
             ring.ring(&self.bells);
         }
         for answer in answers {
             answer(verdict.clone());
+        }
+    }
+
+    /// After a failed commit SQLite has rolled back by itself. sqlx does not notice, counts the transaction as open and
+    /// begins none on this connection any more: the next group, for which room was made meanwhile, needs another one.
+    async fn connect_again(&mut self) {
+        let path = self.options.get_filename().to_owned();
+        match connect(&path, &self.options).await {
+            Ok(connection) => self.connection = connection,
+            // The next group fails as this one did, and tries again.
+            Err(error) => warn!("the database can't be opened again after a failed commit: {error}"),
         }
     }
 }

@@ -26,6 +26,10 @@ pub struct Spooled {
 /// Bytes of a spool file: a body of 64 KiB, escaped six-fold at the worst, with its headers.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
+/// The extension of an answer, and of one whose writing was cut (the temporary names of `disk`).
+const WHOLE: &str = "json";
+const CUT: &str = "tmp";
+
 /// The folder of spooled answers, and the reserve that makes room for them on a full disk.
 #[derive(Clone, Debug)]
 pub struct Spool {
@@ -72,38 +76,45 @@ impl Spool {
         blocking(move || disk::remove_durably(&path)).await.ok();
     }
 
-    /// Everything that was kept; files that can't be read are named, not dropped. No folder: nothing was ever kept.
+    /// Everything that was kept, also what a kill left under its temporary name; files that can't be read are named, not
+    /// dropped. No folder: nothing was ever kept.
     pub fn read_all(&self) -> io::Result<Vec<Result<Spooled, (PathBuf, String)>>> {
-        let mut all = Vec::new();
-        let entries = match std::fs::read_dir(&self.dir) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(all),
-            entries => entries?,
-        };
-        for entry in entries {
-            let path = entry?.path();
-            let cut = path.extension().is_some_and(|e| e == "tmp");
-            if cut || path.extension().is_some_and(|e| e == "json") {
-                let read = if cut { self.complete(&path) } else { read(&path).map(Some) };
-                all.extend(read.map_err(|why| (path, why)).transpose());
-            }
-        }
-        Ok(all)
+        let cut = self.files(CUT)?.into_iter().filter(|path| !is_empty(path));
+        let all = self.files(WHOLE)?.into_iter().chain(cut);
+        Ok(all.map(|path| read(&path).map_err(|why| (path, why))).collect())
     }
 
-    /// Takes up a file that a kill left between its writing and its renaming: whole, it is an answer like any other;
-    /// empty, there was none.
-    fn complete(&self, path: &Path) -> Result<Option<Spooled>, String> {
-        let said = |e: DiskError| e.to_string();
-        if disk::read_bounded(path, MAX_FILE_BYTES).map_err(said)?.is_empty() {
-            return disk::remove_durably(path).map(|()| None).map_err(said);
+    /// Ends what a kill cut between the writing of a file and its renaming: a whole one is an answer like any other, of
+    /// an empty one nothing was written. The caller holds the data directory's lock, for a daemon may be writing.
+    pub fn complete_cut_files(&self) -> io::Result<()> {
+        for path in self.files(CUT)? {
+            let done = match read(&path) {
+                Ok(spooled) => disk::rename_no_clobber(&path, &self.file(spooled.job, spooled.attempt)),
+                Err(_) if is_empty(&path) => disk::remove_durably(&path),
+                // It stays, to be looked at by a person.
+                Err(_) => Ok(()),
+            };
+            match done {
+                // The answer was kept before, whole.
+                Err(DiskError::Exists { .. }) => disk::remove_durably(&path).map_err(io::Error::other)?,
+                other => other.map_err(io::Error::other)?,
+            }
         }
-        let spooled = read(path)?;
-        match disk::rename_no_clobber(path, &self.file(spooled.job, spooled.attempt)) {
-            // The same answer was kept before, and is read by its own name.
-            Err(DiskError::Exists { .. }) => disk::remove_durably(path).map(|()| None).map_err(said),
-            other => other.map(|()| Some(spooled)).map_err(said),
-        }
+        Ok(())
     }
+
+    fn files(&self, extension: &str) -> io::Result<Vec<PathBuf>> {
+        let entries = match std::fs::read_dir(&self.dir) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let paths = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+        Ok(paths.into_iter().filter(|path| path.extension().is_some_and(|e| e == extension)).collect())
+    }
+}
+
+fn is_empty(path: &Path) -> bool {
+    path.metadata().is_ok_and(|file| file.len() == 0)
 }
 
 fn read(path: &Path) -> Result<Spooled, String> {

@@ -24,6 +24,7 @@ pub struct Recovered {
 /// Recovers. The caller holds the data directory's lock and has not started any lane.
 pub async fn recover(answers: &Answers) -> Result<Recovered> {
     let mut found = Recovered::default();
+    answers.spool.complete_cut_files()?;
     for spooled in answers.spool.read_all()? {
         match spooled {
             Ok(spooled) => found.replayed += u32::from(replay(answers, spooled).await?),

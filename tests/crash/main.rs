@@ -1,0 +1,25 @@
+//! The crash proof: the real daemon is killed at every named step and at random instants, stopped, starved of room and
+//! meddled with while it pays, and must keep its promise each time: no job lost, nothing paid twice, nothing paid lost,
+//! no torn file.
+//!
+//! | module | does |
+//! |---|---|
+//! | `points` | SIGKILL at every [`klingd::failpoint::Point`], once, later, and again |
+//! | `outside` | signals from outside while a POST is on the wire; a second daemon |
+//! | `download` | SIGTERM in a download, and rests that are not the rest |
+//! | `random` | SIGKILL at random instants, under random faults of the provider |
+//! | `on_the_wire` | what other processes do to a job whose POST is on the wire |
+//! | `disk_full` | a full disk when the answer comes, under the database and under the videos |
+//! | `control` | shows that the judge notices what it is there for |
+//! | `rig` | the directory, the double, the daemon, the facts and the judge |
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod control;
+mod disk_full;
+mod download;
+mod on_the_wire;
+mod outside;
+mod points;
+mod random;
+mod rig;
