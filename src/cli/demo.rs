@@ -66,6 +66,8 @@ fn config(context: &Context) -> Result<Config> {
     // Without the sub-directory of `--sandbox`: this queue has no real one beside it.
     config.output.root = data_dir.join("videos");
     config.inbox.enabled = false;
+    // A full disk stops paid submits, and these are a hundred kilobytes of nothing paid.
+    config.output.min_free_bytes = 0;
     config.data_dir = data_dir;
     Ok(config)
 }
@@ -114,7 +116,10 @@ async fn play(context: &Context, config: &Config, batch: NewBatch, stop: &Cancel
         let (daemon, drawn) = tokio::join!(daemon, drawing);
         drawn?;
         match daemon? {
-            Ended::Stopped => Ok(Exit::Interrupted),
+            Ended::Stopped => {
+                context.say("The demo was interrupted; klingd demo begins another one.");
+                Ok(Exit::Interrupted)
+            }
             Ended::Idle { .. } => present(context, config, &store, &ids).await,
         }
     });

@@ -6,7 +6,7 @@ use super::{
     super::view::View,
     Look,
     table::{Cell, Column, Fit, Tone, table},
-    text::{count, line},
+    text::line,
     time::{age, wall},
     why::{tone, why},
 };
@@ -136,9 +136,8 @@ pub fn notices(view: &View, daemon_runs: bool, jobs: &[Job]) -> Vec<String> {
     if let (true, Some(until)) = (notices.is_empty(), view.closed_until()) {
         notices.push(format!("The provider asks for quiet until {}.", wall(until, view.now, &view.zone)));
     }
-    let waiting = jobs.iter().filter(|job| job.state.lane().is_some()).count();
-    if !daemon_runs && waiting > 0 {
-        notices.push(format!("No daemon is running, so {} will not move: klingd run", count(waiting, "job")));
+    if !daemon_runs && jobs.iter().any(|job| job.state.lane().is_some()) {
+        notices.push("No daemon is running, so nothing moves: klingd run".to_owned());
     }
     notices
 }
@@ -250,7 +249,7 @@ mod tests {
     fn nothing_moves_without_a_daemon() {
         let jobs = jobs();
         let said = notices(&samples::view(), false, &jobs);
-        assert_eq!(said, ["No daemon is running, so 5 jobs will not move: klingd run"]);
+        assert_eq!(said, ["No daemon is running, so nothing moves: klingd run"]);
         assert!(notices(&samples::view(), false, &[samples::done()]).is_empty());
     }
 
