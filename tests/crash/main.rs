@@ -14,6 +14,7 @@
 //! | `rig` | the directory, the double, the daemon, the facts and the judge |
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::print_stdout, reason = "which points and seeds ran is for people to read")]
 
 mod control;
 mod disk_full;
