@@ -11,6 +11,9 @@ use super::rig::{Rig, Setup};
 /// Rigs at work at once: they mostly wait, for polls and for the disk.
 pub const AT_ONCE: usize = 8;
 
+/// Jobs that are queued before each kill: as many as there are slots to begin with.
+const JOBS: usize = 3;
+
 /// The steps at which most is at stake: those around money and around the final name.
 const HOTTEST: [Point; 12] = [
     Point::SubmitIntent,
@@ -27,13 +30,6 @@ const HOTTEST: [Point; 12] = [
     Point::DownloadCommitted,
 ];
 
-/// A life that is cut short at `kills`, one daemon each.
-struct Scenario {
-    kills: Vec<Kill>,
-    /// One job after the other, so that a later kill has work left to come to.
-    serial: bool,
-}
-
 #[derive(Clone, Copy)]
 struct Kill {
     point: Point,
@@ -41,52 +37,36 @@ struct Kill {
     nth: u32,
 }
 
+/// A life that is cut short by these kills, one daemon each.
+type Life = Vec<Kill>;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(not(debug_assertions), ignore = "the points are in debug builds only")]
 async fn killed_at_any_point() {
-    prove(
-        Point::ALL
-            .iter()
-            .map(|point| Scenario { kills: vec![Kill { point: *point, nth: 1 }], serial: false }),
-    )
-    .await;
+    prove(Point::ALL.map(|point| vec![Kill { point, nth: 1 }])).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(not(debug_assertions), ignore = "the points are in debug builds only")]
-async fn killed_at_a_hot_point_with_other_jobs_on_their_way() {
+async fn killed_at_a_hot_point_with_other_jobs_past_it() {
     let hot =
         HOTTEST.into_iter().chain([Point::SubmitSpooled, Point::RecoverReplayed, Point::RecoverOrphaned]);
-    let kills = hot.flat_map(|point| [Kill { point, nth: 2 }, Kill { point, nth: 3 }]);
-    prove(kills.map(|kill| Scenario { kills: vec![kill], serial: false })).await;
+    prove(hot.flat_map(|point| [2, 3].map(|nth| vec![Kill { point, nth }]))).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(not(debug_assertions), ignore = "the points are in debug builds only")]
-async fn killed_again_at_the_same_point() {
-    let twice =
-        HOTTEST.iter().map(|point| Scenario { kills: vec![Kill { point: *point, nth: 1 }; 2], serial: true });
-    // These two have their work before any lane runs, and all three jobs are it.
-    let recovery = [Point::RecoverReplayed, Point::RecoverOrphaned];
-    let again = recovery.map(|point| Scenario { kills: vec![Kill { point, nth: 1 }; 2], serial: false });
-    prove(twice.chain(again)).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "every ordered pair of the hottest points: some minutes"]
 async fn killed_at_every_pair_of_hot_points() {
-    let pairs = HOTTEST.iter().flat_map(|first| HOTTEST.iter().map(|second| [*first, *second]));
-    prove(
-        pairs.map(|pair| Scenario { kills: pair.map(|point| Kill { point, nth: 1 }).to_vec(), serial: true }),
-    )
-    .await;
+    let pairs = HOTTEST.into_iter().flat_map(|first| HOTTEST.map(|second| [first, second]));
+    let recovery = [Point::RecoverReplayed, Point::RecoverOrphaned].map(|point| [point; 2]);
+    prove(pairs.chain(recovery).map(|pair| pair.map(|point| Kill { point, nth: 1 }).to_vec())).await;
 }
 
-/// Lives through every scenario; fails with the names of all that broke the promise.
-async fn prove(scenarios: impl IntoIterator<Item = Scenario>) {
-    let lives = scenarios.into_iter().map(|scenario| async move {
-        let name = scenario.name();
-        let held = AssertUnwindSafe(live(scenario)).catch_unwind().await.is_ok();
+/// Lives every life; fails with the names of all that broke the promise.
+async fn prove(lives: impl IntoIterator<Item = Life>) {
+    let lives = lives.into_iter().map(|life| async move {
+        let name = life.iter().map(|kill| kill.armed()).collect::<Vec<_>>().join(" then ");
+        let held = AssertUnwindSafe(live(life)).catch_unwind().await.is_ok();
         (name, held)
     });
     let lived: Vec<(String, bool)> = stream::iter(lives).buffer_unordered(AT_ONCE).collect().await;
@@ -97,17 +77,15 @@ async fn prove(scenarios: impl IntoIterator<Item = Scenario>) {
     assert!(names(false).is_empty(), "broken, see above: {}", names(false).join("; "));
 }
 
-async fn live(scenario: Scenario) {
-    let progress = scenario.kills.iter().any(|kill| kill.point == Point::DownloadProgress);
-    let setup = Setup {
-        // Progress is recorded every 8 MiB.
-        video_bytes: progress.then_some(12 << 20),
-        serial: scenario.serial,
-        ..Setup::default()
-    };
-    let rig = Rig::with_jobs(3, setup).await;
+async fn live(life: Life) {
+    // Progress is recorded every 8 MiB.
+    let progress = life.iter().any(|kill| kill.point == Point::DownloadProgress);
+    let setup = Setup { video_bytes: progress.then_some(12 << 20), ..Setup::default() };
+    let mut rig = Rig::new(setup).await;
     let mut before = None;
-    for kill in &scenario.kills {
+    for kill in life {
+        // Fresh ones each time: what was on the wire at the last kill comes to no point any more.
+        rig.enqueue(JOBS).await;
         // What one start prepares, the next one is killed at; the second time it is still there.
         if before != Some(kill.point) {
             prepare(&rig, kill.point).await;
@@ -148,15 +126,5 @@ impl Kill {
     fn armed(self) -> String {
         let spooled = if self.point == Point::SubmitSpooled { "submit.commit=full," } else { "" };
         format!("{spooled}{}:{}", self.point.name(), self.nth)
-    }
-}
-
-impl Scenario {
-    fn name(&self) -> String {
-        self.kills
-            .iter()
-            .map(|kill| format!("{}:{}", kill.point.name(), kill.nth))
-            .collect::<Vec<_>>()
-            .join(" then ")
     }
 }

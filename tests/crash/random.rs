@@ -11,8 +11,10 @@ use super::rig::{Rig, Setup, within};
 
 /// Lives by this many seeds.
 const LIVES: u64 = 25;
-/// Jobs of one life: more than there are slots, so that some always wait.
-const JOBS: usize = 10;
+/// Jobs of one life to begin with: more than there are slots, so that some always wait.
+const JOBS: usize = 8;
+/// Jobs that are queued at each start, while the daemon works: another process writes, too.
+const MORE: usize = 2;
 /// Kills of one life at most.
 const MAX_KILLS: u32 = 3;
 
@@ -79,12 +81,13 @@ async fn live(seed: u64) -> u32 {
         .collect();
     let faults = faults.join(",");
     println!("seed {seed}: {faults}");
-    let rig = Rig::with_jobs(JOBS, Setup { faults: &faults, seed, ..Setup::default() }).await;
+    let mut rig = Rig::with_jobs(JOBS, Setup { faults: &faults, seed, ..Setup::default() }).await;
     let mut kills = 0;
     for _ in 0..dice.u32(1..=MAX_KILLS) {
         // Requests are the clock: so many more, and it dies, wherever it stands then.
         let last = rig.sandbox.requests().len() + dice.usize(1..=3 * JOBS);
         let mut daemon = rig.start();
+        rig.enqueue(MORE).await;
         let busy = within(|| "requests, or the end of the work".to_owned(), async {
             tokio::select! {
                 () = rig.sandbox.wait_until(|model| model.requests().len() >= last) => true,
