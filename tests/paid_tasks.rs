@@ -1,0 +1,156 @@
+//! A job that has more than one task in its life: after `resolve --resubmit`, after a new render. Each of them is paid;
+//! none is lost, mistaken for another or asked for at the wrong place.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{collections::HashSet, time::Duration};
+
+use klingd::{
+    clock::Clock,
+    domain::{
+        AttemptNo, Credits, Event, Job, JobId, JobKey, Request, Timestamp,
+        event::Source,
+        evidence::Evidence,
+        gate::{GateNews, GatePolicy},
+        job::NewJob,
+        plan::{poll::PollPlan, retry::RetryPlan, submit::SubmitPlan},
+        request::Draft,
+        retry::Dice,
+        state::{Label, TaskId},
+    },
+    store::{
+        Access, Store,
+        download::OutputFile,
+        enqueue::NewBatch,
+        person::Resolution,
+        submit::{Budget, ClaimPolicy, SubmitOutcome},
+    },
+};
+use tempfile::TempDir;
+
+const GATE: GatePolicy = GatePolicy {
+    start_in_flight: 3,
+    max_in_flight: 20,
+    cooldown: Duration::from_secs(2),
+    cooldown_max: Duration::from_secs(600),
+};
+const HERE: &str = "https://kling3api.com";
+const ELSEWHERE: &str = "https://moved.example.com";
+
+fn task(text: &str) -> TaskId {
+    TaskId::parse(text).unwrap()
+}
+
+fn now() -> Timestamp {
+    Clock.now()
+}
+
+struct Queue {
+    store: Store,
+    id: JobId,
+    _dir: TempDir,
+}
+
+impl Queue {
+    /// A queue with one job.
+    #[expect(clippy::disallowed_methods, reason = "the writer of a test")]
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, writer) = Store::open(&dir.path().join("klingd.db"), Access::Use).await.unwrap();
+        tokio::spawn(writer.run());
+        let draft = Draft {
+            job_type: Some("std-text-to-video".into()),
+            prompt: Some("a boat".into()),
+            ..Draft::default()
+        };
+        let request = Request::parse(&draft).unwrap();
+        let job = NewJob {
+            key: JobKey::of(&request, None, 1),
+            request,
+            name: None,
+            output: None,
+            tags: Vec::new(),
+            priority: 0,
+            take: 1,
+            not_before: None,
+            again: false,
+            max_credits: None,
+            estimate: Credits::new(200),
+            source: "tests".into(),
+        };
+        let batch =
+            NewBatch { name: "tests".into(), source: "tests".into(), max_credits: None, jobs: vec![job] };
+        let id = store.enqueue(batch, now()).await.unwrap()[0].id;
+        Self { store, id, _dir: dir }
+    }
+
+    async fn job(&self) -> Job {
+        self.store.job(self.id).await.unwrap()
+    }
+
+    /// Puts the job on the wire.
+    async fn submit_to(&self, base_url: &str, key: &str) -> AttemptNo {
+        let policy = ClaimPolicy {
+            gate: GATE,
+            budget: Budget::default(),
+            base_url: base_url.into(),
+            key_fingerprint: key.into(),
+        };
+        let claimed = self.store.claim_submits(1, &policy, now(), now()).await.unwrap();
+        assert_eq!(claimed.intents.len(), 1);
+        claimed.intents[0].attempt
+    }
+
+    async fn answered(&self, attempt: AttemptNo, event: Event) {
+        let now = now();
+        let plan = SubmitPlan { event, due_at: now, gate: GateNews::Nothing, hold: None, error: None };
+        let (evidence, dice) = (Evidence::default(), Dice::new(0.5));
+        let outcome =
+            SubmitOutcome { job: self.id, attempt, plan, evidence, note: None, gate: GATE, now, dice };
+        self.store.settle_submit(outcome).await.unwrap();
+    }
+
+    async fn accepted(&self, attempt: AttemptNo, text: &str) {
+        let event = Event::Accepted { attempt, task: task(text), charged: None, source: Source::Provider };
+        self.answered(attempt, event).await;
+    }
+
+    async fn in_doubt(&self, attempt: AttemptNo) {
+        self.answered(attempt, Event::SubmitUnknown { attempt, why: "reset".into() }).await;
+    }
+
+    async fn refused_for_now(&self, attempt: AttemptNo) {
+        let event = Event::SubmitDeferred { attempt, why: "429".into(), reserved: false };
+        self.answered(attempt, event).await;
+    }
+
+    async fn resubmit(&self, attempt: AttemptNo) {
+        self.store.resolve(self.id, attempt, Resolution::Resubmit, None, now()).await.unwrap();
+    }
+
+    async fn rendered(&self, url: &str) {
+        let event = Some(Event::Succeeded { outputs: 1, charged: None });
+        let plan = PollPlan { event, urls: vec![url.into()], due_at: now(), quiet_until: None, hold: None };
+        let version = self.job().await.version;
+        self.store.settle_poll(self.id, version, plan, None, false, now()).await.unwrap();
+    }
+
+    async fn polled(&self) -> Vec<JobId> {
+        let due = self.store.due_polls(10, &HashSet::new(), now()).await.unwrap();
+        due.jobs.into_iter().map(|job| job.id).collect()
+    }
+}
+
+/// Spooled evidence of the first attempt is read at a start that finds the second one on the wire.
+#[tokio::test]
+async fn a_task_that_turned_up_is_followed_after_a_kill() {
+    let queue = Queue::new().await;
+    let first = queue.submit_to(HERE, "key").await;
+    queue.in_doubt(first).await;
+    queue.resubmit(first).await;
+    queue.submit_to(HERE, "key").await;
+    queue.accepted(first, "n75first").await;
+    queue.store.orphan(queue.job().await, now()).await.unwrap();
+    assert_eq!(queue.job().await.state.task(), Some(&task("n75first")));
+    assert_eq!(queue.polled().await, [queue.id], "a paid task that nobody asks for is lost");
+}
