@@ -154,3 +154,30 @@ async fn a_task_that_turned_up_is_followed_after_a_kill() {
     assert_eq!(queue.job().await.state.task(), Some(&task("n75first")));
     assert_eq!(queue.polled().await, [queue.id], "a paid task that nobody asks for is lost");
 }
+
+/// The files of a task are not those of the next one: that is paid on top, and what it made is fetched.
+#[tokio::test]
+async fn a_new_render_does_not_end_with_the_old_video() {
+    let queue = Queue::new().await;
+    let first = queue.submit_to(HERE, "key").await;
+    queue.accepted(first, "n75first").await;
+    queue.rendered("https://cdn.example.com/first.mp4").await;
+    let (id, store) = (queue.id, &queue.store);
+    let file = OutputFile { path: "/videos/first.mp4".into(), bytes: 42, sha256: "5e".repeat(32) };
+    store.record_verified(id, 0, "/videos/part".into(), file).await.unwrap();
+    store.cancel(id, true, now()).await.unwrap();
+    // The same task asked once more: its file is still its file.
+    store.retry(id, RetryPlan::Follow, now()).await.unwrap();
+    queue.rendered("https://cdn.example.com/first.mp4").await;
+    assert!(store.outputs(id).await.unwrap()[0].file.is_some());
+    store.cancel(id, true, now()).await.unwrap();
+
+    store.retry(id, RetryPlan::Render, now()).await.unwrap();
+    let second = queue.submit_to(HERE, "key").await;
+    queue.accepted(second, "n75second").await;
+    queue.rendered("https://cdn.example.com/second.mp4").await;
+    let outputs = store.outputs(id).await.unwrap();
+    assert_eq!(outputs[0].url, "https://cdn.example.com/second.mp4");
+    assert_eq!(outputs[0].file, None, "the first task's file would be taken for the second one's");
+    assert_eq!(outputs[0].partial, None);
+}

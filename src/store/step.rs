@@ -77,6 +77,9 @@ pub(super) async fn step(c: &mut SqliteConnection, ring: &mut Ring, s: &Step<'_>
     let next = Version(version.0 + 1);
     write_job(c, s, &to, version, next).await?;
     insert_history(c, s.job, next, s.at, s.event, Some(&from), &to).await?;
+    if to.task().is_some() && to.task() != from.task() {
+        forget_other_videos(c, s.job).await?;
+    }
     if settled.is_some() || matches!(s.event, Event::Succeeded { .. }) {
         sum_attempts(c, s.job).await?;
     }
@@ -222,6 +225,12 @@ async fn settle_final_charge(
         .bind(to.task().map(|t| t.as_str()))
         .execute(c)
         .await?;
+    Ok(())
+}
+
+/// The job follows another task from now on: what was fetched of an earlier one is no part of its videos. The files stay.
+async fn forget_other_videos(c: &mut SqliteConnection, job: JobId) -> Result<()> {
+    sqlx::query("DELETE FROM outputs WHERE job_id = ?").bind(job.0).execute(c).await?;
     Ok(())
 }
 
