@@ -181,3 +181,20 @@ async fn a_new_render_does_not_end_with_the_old_video() {
     assert_eq!(outputs[0].file, None, "the first task's file would be taken for the second one's");
     assert_eq!(outputs[0].partial, None);
 }
+
+/// Identity is recorded at submit: a task of an earlier attempt is asked for where that attempt was made.
+#[tokio::test]
+async fn a_task_is_asked_for_where_its_attempt_was_made() {
+    let queue = Queue::new().await;
+    let first = queue.submit_to(HERE, "old key").await;
+    queue.in_doubt(first).await;
+    queue.resubmit(first).await;
+    let second = queue.submit_to(ELSEWHERE, "new key").await;
+    queue.refused_for_now(second).await;
+    let found = Resolution::Adopt(task("n75first"));
+    queue.store.resolve(queue.id, first, found, None, now()).await.unwrap();
+    let job = queue.job().await;
+    assert_eq!(job.state.label(), Label::Generating);
+    let made = job.made_with.unwrap();
+    assert_eq!((made.base_url.as_str(), made.key_fingerprint.as_str()), (HERE, "old key"));
+}
