@@ -34,6 +34,7 @@ const GATE: GatePolicy = GatePolicy {
     cooldown: Duration::from_secs(2),
     cooldown_max: Duration::from_secs(600),
 };
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 const HERE: &str = "https://kling3api.com";
 const ELSEWHERE: &str = "https://moved.example.com";
 
@@ -136,7 +137,7 @@ impl Queue {
     }
 
     async fn polled(&self) -> Vec<JobId> {
-        let due = self.store.due_polls(10, &HashSet::new(), now()).await.unwrap();
+        let due = self.store.due_polls(10, &HashSet::new(), LONGEST_WAIT, now()).await.unwrap();
         due.jobs.into_iter().map(|job| job.id).collect()
     }
 }
@@ -197,4 +198,23 @@ async fn a_task_is_asked_for_where_its_attempt_was_made() {
     assert_eq!(job.state.label(), Label::Generating);
     let made = job.made_with.unwrap();
     assert_eq!((made.base_url.as_str(), made.key_fingerprint.as_str()), (HERE, "old key"));
+}
+
+/// A clock that was a month ahead, and was set right: what it called due in a month is due now.
+#[tokio::test]
+async fn a_clock_that_jumps_back_does_not_stop_following() {
+    let queue = Queue::new().await;
+    let attempt = queue.submit_to(HERE, "key").await;
+    queue.accepted(attempt, "n75first").await;
+    let ahead = now() + Duration::from_secs(30 * 24 * 3600);
+    let look = |event, due_at| PollPlan { event, urls: Vec::new(), due_at, quiet_until: None, hold: None };
+    let version = queue.job().await.version;
+    queue.store.settle_poll(queue.id, version, look(None, ahead), None, false, ahead).await.unwrap();
+    assert_eq!(queue.polled().await, [queue.id]);
+
+    let event = Some(Event::Succeeded { outputs: 1, charged: None });
+    let plan = PollPlan { urls: vec!["https://cdn.example.com/a.mp4".into()], ..look(event, ahead) };
+    queue.store.settle_poll(queue.id, version, plan, None, false, ahead).await.unwrap();
+    let due = queue.store.due_downloads(10, &HashSet::new(), now()).await.unwrap();
+    assert_eq!(due.jobs.len(), 1);
 }
