@@ -179,7 +179,8 @@ impl SubmitLane {
         self.answers.store.settle_submit(outcome).await
     }
 
-    /// Sets and lifts the `disk` hold by the free space under the output root, before anything is paid for.
+    /// Sets and lifts the `disk` hold by the free space under the output root and by the reserve beside the database,
+    /// before anything is paid for.
     pub async fn watch_disk(&self) -> Result<()> {
         if !self.disk_watch.is_due(self.answers.clock.now()) {
             return Ok(());
@@ -196,6 +197,10 @@ impl SubmitLane {
                 Some(format!("{free} bytes are free, output.min_free is {}", self.settings.min_free_bytes))
             }
             Err(error) => Some(error.to_string()),
+        };
+        let why = match why {
+            None => self.answers.spool.ensure_reserve().await.err(),
+            short => short,
         };
         let now = self.answers.clock.now();
         let held = self.answers.store.holds().await?.into_iter().find(|h| h.name == HoldName::Disk);

@@ -164,10 +164,9 @@ async fn last_words() {
     let setup = Setup { videos_on: Some(videos.path()), ..Setup::default() };
     let mut rig = Rig::with_jobs(1, setup).await;
     let gate = rig.gate().await;
-    disk.fill_but(4 << 20);
-    let mut daemon = rig.start();
-    daemon.says("no room for the reserve").await;
+    let daemon = rig.start();
     on_the_wire(&rig).await;
+    fs::remove_file(rig.data_dir().join("reserve")).unwrap();
     disk.fill();
     gate.open();
     let end = rig.end(daemon).await;
@@ -181,6 +180,26 @@ async fn last_words() {
     assert_eq!(rig.run_to_rest().await.in_doubt().count(), 1);
     rig.tell_the_truth().await;
     rig.finish().await;
+}
+
+#[test]
+fn without_its_reserve_nothing_is_paid() {
+    on_a_small_disk("no_reserve");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "runs on the small disk of its sibling"]
+async fn no_reserve() {
+    let Some(disk) = SmallDisk::here() else { return };
+    let videos = elsewhere();
+    let rig = Rig::with_jobs(1, Setup { videos_on: Some(videos.path()), ..Setup::default() }).await;
+    disk.fill_but(4 << 20);
+    let end = rig.end(rig.start()).await;
+    assert!(end.log.contains("no room for the reserve"), "{}", end.log);
+    end.exited(10);
+    assert_eq!(rig.sandbox.requests().len(), 0, "nothing is paid for that might not be recorded");
+    disk.make_room();
+    assert_eq!(rig.run_to_rest().await.in_doubt().count(), 0);
 }
 
 #[test]
