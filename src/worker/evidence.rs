@@ -54,12 +54,20 @@ impl Spool {
         self.dir.join(format!("job-{job}-attempt-{attempt}.json"))
     }
 
-    /// Keeps an answer, durably.
+    /// Keeps an answer, durably. On a full disk the reserve makes room for it.
     pub async fn keep(&self, spooled: Spooled) -> Result<(), DiskError> {
         let path = self.file(spooled.job, spooled.attempt);
+        let reserve = self.reserve.clone();
         blocking(move || {
             let bytes = serde_json::to_vec(&spooled).unwrap_or_default();
-            disk::write_atomically(&path, &bytes, disk::Access::Owner, disk::Clobber::Replace)
+            let write = || disk::write_atomically(&path, &bytes, disk::Access::Owner, disk::Clobber::Replace);
+            match write() {
+                Err(DiskError::Full { .. }) => {
+                    disk::remove_durably(&reserve)?;
+                    write()
+                }
+                done => done,
+            }
         })
         .await
     }

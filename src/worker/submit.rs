@@ -147,12 +147,9 @@ impl SubmitLane {
             }
             Err(refused) => {
                 let task = task_of(&outcome).unwrap_or("none");
-                if let Err(unspooled) = self
-                    .answers
-                    .spool
-                    .keep(Spooled { job, attempt, evidence: outcome.evidence.clone() })
-                    .await
-                {
+                let spooled = Spooled { job, attempt, evidence: outcome.evidence.clone() };
+                let kept = self.answers.spool.keep(spooled).await;
+                if let Err(unspooled) = &kept {
                     last_words(job, attempt, task);
                     error!(
                         job.id = job.0,
@@ -162,10 +159,14 @@ impl SubmitLane {
                 }
                 reach(Point::SubmitSpooled);
                 Err(refused).with_context(|| {
-                    format!(
-                        "the answer to job {job}, attempt {attempt} (task {task}) is kept in {} and read at the next start",
-                        self.answers.spool.dir().display()
-                    )
+                    let where_it_is = match kept {
+                        Ok(()) => format!(
+                            "is kept in {} and read at the next start",
+                            self.answers.spool.dir().display()
+                        ),
+                        Err(_) => "is kept nowhere but in this log".to_owned(),
+                    };
+                    format!("the answer to job {job}, attempt {attempt} (task {task}) {where_it_is}")
                 })
             }
         }
