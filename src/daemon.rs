@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use crate::{
     clock::Clock,
     config::{ApiKey, Config, OnInternalError, OnUncleanStop},
-    disk::{self, Ballast, Template, lock::DirLock},
+    disk::{self, Template, lock::DirLock},
     domain::{
         Credits, Timestamp,
         gate::GatePolicy,
@@ -43,8 +43,6 @@ use crate::{
     },
 };
 
-/// Room that is kept beside the database, so that the last commits get through on a full disk: a thousand answers.
-const RESERVE_BYTES: u64 = 8 * 1024 * 1024;
 /// The shortest time between two questions of `--until-idle` whether anything moves.
 const IDLE_PAUSE: Duration = Duration::from_millis(20);
 /// The longest, when nothing was committed meanwhile.
@@ -306,10 +304,6 @@ async fn serve(
     stop: &CancellationToken,
 ) -> Result<Ended> {
     let started = clock.now();
-    let reserve = Ballast::ensure(&config.data_dir.join("reserve"), RESERVE_BYTES);
-    if let Err(error) = reserve {
-        warn!("there is no room for the reserve beside the database: {error}");
-    }
     let recovered = recover(&lanes.submit.answers).await.context("recovery at the start failed")?;
     after_recovery(recovered, store, config, clock).await?;
     // A disk that has room by now must not look, to whoever asks whether anything moves, like one that is full.
