@@ -138,7 +138,8 @@ pub fn notices(view: &View, daemon_runs: bool, jobs: &[Job]) -> Vec<String> {
     }
     let waiting = jobs.iter().filter(|job| job.state.lane().is_some()).count();
     if !daemon_runs && waiting > 0 {
-        notices.push(format!("No daemon is running, so {} will not move: klingd run", count(waiting, "job")));
+        let jobs = count(waiting, "job");
+        notices.push(format!("No daemon is running, so {jobs} will not move: {}", view.start()));
     }
     notices
 }
@@ -251,6 +252,9 @@ mod tests {
         let jobs = jobs();
         let said = notices(&samples::view(), false, &jobs);
         assert_eq!(said, ["No daemon is running, so 5 jobs will not move: klingd run"]);
+        let sandbox = View { sandbox: true, ..samples::view() };
+        let said = notices(&sandbox, false, &jobs);
+        assert_eq!(said, ["No daemon is running, so 5 jobs will not move: klingd run --sandbox"]);
         assert!(notices(&samples::view(), false, &[samples::done()]).is_empty());
     }
 
