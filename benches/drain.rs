@@ -3,6 +3,8 @@
 //!
 //! `cargo bench --bench drain -- [--jobs 10000] [--bytes 20000]`
 
+#![expect(clippy::print_stdout, reason = "a bench prints what it measured")]
+
 use std::{
     collections::BTreeMap,
     ffi::OsString,

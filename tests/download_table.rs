@@ -1,7 +1,7 @@
 //! Every row of the download table: the video of a paid task meets one fault on its way, and exactly the row's reaction
 //! follows. Whatever it is, the job is charged once, nothing is generated again, and the file is exact in the end.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 

@@ -1,6 +1,6 @@
 //! What keeps submits back: the gate, the holds, the budget, the order. Polls and downloads go on under all of it.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 

@@ -9,8 +9,9 @@ use serde_json::json;
 use super::{
     Context, Exit,
     exit::Refusal,
-    job_files::{self, Findings, counted},
+    job_files::{self, Findings},
     price,
+    render::text::count,
 };
 use crate::{domain::Credits, store::enqueue::NewBatch};
 
@@ -30,10 +31,10 @@ pub async fn run(context: Context, args: CheckArgs) -> Result<Exit> {
         batches.iter().for_each(|batch| print_price(&context, batch));
     } else if errors == 0 {
         let jobs = batches.iter().flat_map(|batch| &batch.jobs);
-        context.print(&price::table(jobs, context.out_is_terminal()));
+        context.print(&price::table(jobs, context.look()));
     }
     if errors > 0 {
-        let message = format!("{} in {}", counted(errors, "error"), counted(args.files.len(), "file"));
+        let message = format!("{} in {}", count(errors, "error"), count(args.files.len(), "file"));
         return Err(Refusal { exit: Exit::Invalid, message }.into());
     }
     // The files are right; what `enqueue` would say of them all the same is worth knowing now.

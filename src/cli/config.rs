@@ -8,8 +8,11 @@ use serde_json::json;
 
 use super::{
     Context, Exit,
-    columns::{Align, columns},
     exit::Refusal,
+    render::{
+        table::{Column, Fit, table},
+        text::line,
+    },
 };
 use crate::{
     config::{self, Config},
@@ -71,17 +74,19 @@ fn init(context: &Context, path: Option<PathBuf>) -> Result<()> {
 }
 
 fn show(context: &Context, config: &Config) {
-    let people = context.out_is_terminal();
     if context.global.json {
         for row in config.show() {
-            let line = json!({ "key": row.key, "value": row.value, "origin": row.origin.to_string() });
-            context.print(&line.to_string());
+            let object = json!({ "key": row.key, "value": row.value, "origin": row.origin.to_string() });
+            context.print(&object.to_string());
         }
-    } else {
-        let rows =
-            config.show().iter().map(|row| [row.key.clone(), row.value.clone(), row.origin.to_string()]);
-        context.print(&columns(&rows.collect::<Vec<_>>(), [Align::Left; 3], people));
+        return;
     }
+    let column = |title, fit| Column { title, fit, from_width: 0 };
+    let columns = [column("KEY", Fit::Whole), column("VALUE", Fit::Cut), column("ORIGIN", Fit::Cut)];
+    let rows = config.show().iter().map(|row| {
+        vec![row.key.as_str().into(), line(&row.value).into(), line(&row.origin.to_string()).into()]
+    });
+    context.print(&table(&columns, &rows.collect::<Vec<_>>(), context.look()));
 }
 
 /// What is wrong is an error of [`Context::config`], which names all of it.
@@ -103,28 +108,39 @@ fn check(context: &Context, config: &Config) {
 }
 
 fn prices(context: &Context, config: &Config) {
-    let people = context.out_is_terminal();
     if context.global.json {
         for job_type in JobType::ALL {
             let (unit, silent, sound) = amounts(config.prices.of(job_type));
-            let line = json!({
+            let object = json!({
                 "type": job_type, "unit": unit, "silent": silent, "sound": sound,
                 "overridden": config.prices.overrides.contains_key(&job_type),
                 "as_of": config.prices.as_of, "source": PRICES_SOURCE,
             });
-            context.print(&line.to_string());
+            context.print(&object.to_string());
         }
         return;
     }
-    let head = ["type", "without sound", "with sound", "credits", ""].map(str::to_owned);
-    let rows = std::iter::once(head).chain(JobType::ALL.map(|job_type| {
+    let column = |title, fit| Column { title, fit, from_width: 0 };
+    let columns = [
+        column("TYPE", Fit::Whole),
+        column("SILENT", Fit::Number),
+        column("SOUND", Fit::Number),
+        column("CREDITS", Fit::Whole),
+        column("NOTE", Fit::Whole),
+    ];
+    let rows = JobType::ALL.map(|job_type| {
         let (unit, silent, sound) = amounts(config.prices.of(job_type));
         let overridden = config.prices.overrides.contains_key(&job_type);
-        let mark = if overridden { "yours (prices.*)" } else { "" };
-        [job_type.to_string(), silent.to_string(), sound.to_string(), unit.to_owned(), mark.to_owned()]
-    }));
-    let align = [Align::Left, Align::Right, Align::Right, Align::Left, Align::Left];
-    context.print(&columns(&rows.collect::<Vec<_>>(), align, people));
+        let note = if overridden { "yours: prices.*" } else { "" };
+        vec![
+            job_type.as_str().into(),
+            silent.to_string().into(),
+            sound.to_string().into(),
+            unit.into(),
+            note.into(),
+        ]
+    });
+    context.print(&table(&columns, &rows, context.look()));
     context.say(&format!("as of {}, from {PRICES_SOURCE}", config.prices.as_of));
 }
 

@@ -4,7 +4,7 @@ use std::{future::Future, io::IsTerminal as _, path::Path};
 
 use anyhow::{Context as _, Result};
 
-use super::{Color, Global, exit::Refusal};
+use super::{Color, Global, exit::Refusal, render::Look};
 use crate::{
     clock::Clock,
     config::{Config, Environment, LogLevel, Overrides},
@@ -113,6 +113,18 @@ impl Context {
     /// Whether stdout is a terminal (else tables are tab-separated and untruncated).
     pub fn out_is_terminal(&self) -> bool {
         std::io::stdout().is_terminal()
+    }
+
+    /// For whom results are rendered: the terminal on stdout with its size, or another program.
+    pub fn look(&self) -> Look {
+        if !self.out_is_terminal() {
+            return Look::Piped;
+        }
+        // 80 × 24, where a terminal does not know itself (a serial line).
+        let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok();
+        let (width, height) =
+            size.map(|s| (s.ws_col, s.ws_row)).filter(|s| s.0 > 0 && s.1 > 0).unwrap_or((80, 24));
+        Look::Terminal { width, height, colour: self.colour() }
     }
 
     /// Whether progress is shown: only on a terminal.

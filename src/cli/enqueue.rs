@@ -14,7 +14,11 @@ use self::{
     order::Order,
     placed::{Placed, expected, show},
 };
-use super::{Context, Exit, price};
+use super::{
+    Context, Exit, price,
+    render::Look,
+    wait::{self, WaitArgs},
+};
 use crate::{
     config::Config,
     domain::JobId,
@@ -23,6 +27,9 @@ use crate::{
 
 /// What every refusal begins with.
 const NOTHING: &str = "nothing was queued";
+
+/// The price is shown where the question is asked; a table of three columns fits everywhere.
+const ON_STDERR: Look = Look::Terminal { width: 80, height: 24, colour: false };
 
 /// Flags of `enqueue`.
 #[derive(Args)]
@@ -114,7 +121,7 @@ struct JobArgs {
 /// Queues.
 pub async fn run(context: Context, args: EnqueueArgs) -> Result<Exit> {
     let config = context.config()?;
-    let (dry_run, wait) = (args.dry_run, args.wait);
+    let (dry_run, waits) = (args.dry_run, args.wait);
     let order = Order::read(&context, &config, args)?;
     let work = |store| queue(&context, &config, store, order, dry_run);
     let Some(ids) = context.with_store(&config, work).await? else {
@@ -129,7 +136,7 @@ pub async fn run(context: Context, args: EnqueueArgs) -> Result<Exit> {
             "warning: no daemon serves this queue, so nothing is submitted yet; start one: klingd run (or systemctl start klingd)",
         );
     }
-    if wait { hand_over(context, ids).await } else { Ok(Exit::Done) }
+    if waits && !ids.is_empty() { wait::run(context, WaitArgs::of(ids)).await } else { Ok(Exit::Done) }
 }
 
 /// Queues the order and shows what became of it; `None` when the price was not agreed to.
@@ -153,7 +160,7 @@ async fn queue(
         return Ok(Some(Vec::new()));
     }
     if estimate > config.budget.confirm_above {
-        context.say(&price::table(new(), true));
+        context.say(&price::table(new(), ON_STDERR));
         let above = config.budget.confirm_above;
         if !context.confirm(&format!(
             "This costs {estimate} credits, more than {above} (budget.confirm_above). Queue it?"
@@ -166,9 +173,19 @@ async fn queue(
     let queued = store.enqueue_all(order.batches.clone(), order.max_credits, now).await.context(NOTHING)?;
     let placed: Vec<Placed> = queued.into_iter().map(Placed::from).collect();
     show(context, config, &store, &order, &placed, dry_run).await?;
-    Ok(Some(placed.iter().filter_map(|p| p.id).collect()))
+    Ok(Some(there(&store, &placed).await?))
 }
 
-async fn hand_over(_context: Context, _ids: Vec<JobId>) -> Result<Exit> {
-    Ok(Exit::Done)
+/// The jobs that can be waited for: of a pruned one only the key is left.
+async fn there(store: &Store, placed: &[Placed]) -> Result<Vec<JobId>> {
+    let mut ids = Vec::with_capacity(placed.len());
+    for placed in placed {
+        let Some(id) = placed.id else { continue };
+        match store.job(id).await {
+            Ok(_) => ids.push(id),
+            Err(StoreError::NoSuchJob(_)) => {}
+            Err(other) => return Err(other.into()),
+        }
+    }
+    Ok(ids)
 }

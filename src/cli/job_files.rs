@@ -51,11 +51,6 @@ pub fn read(context: &Context, config: &Config, paths: &[PathBuf]) -> Findings {
     findings
 }
 
-/// `1 error`, `2 errors`.
-pub fn counted(n: usize, what: &str) -> String {
-    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
-}
-
 /// The jobs' rules as the configuration has them, for `read`.
 pub fn with_rules<T>(config: &Config, read: impl FnOnce(&jobfile::Context<'_>) -> T) -> T {
     let price = |job_type: JobType| -> Price { config.prices.of(job_type) };

@@ -3,7 +3,6 @@
 
 mod cancel;
 mod check;
-mod columns;
 mod config;
 mod context;
 mod demo;
@@ -26,6 +25,7 @@ mod show;
 mod status;
 mod view;
 mod wait;
+mod when;
 
 use std::path::PathBuf;
 

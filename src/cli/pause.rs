@@ -4,9 +4,15 @@ use anyhow::Result;
 use clap::Args;
 use serde_json::json;
 
-use super::{Context, Exit, exit::Refusal};
+use super::{
+    Context, Exit,
+    exit::Refusal,
+    render::{text::line, time::wall},
+};
 use crate::{
+    clock::local,
     domain::{
+        Timestamp,
         hold::{Hold, HoldName},
         request::nearest,
     },
@@ -43,7 +49,7 @@ pub async fn pause(context: Context, _: PauseArgs) -> Result<Exit> {
         context.print(&json!({ "hold": HoldName::Paused, "holds": true, "since": since }).to_string());
     }
     match since {
-        Some(since) => context.say(&format!("paused already, since {since}; klingd resume")),
+        Some(since) => context.say(&format!("paused already, since {}; klingd resume", at(&context, since))),
         None => context.say("paused: nothing more is submitted; polling and downloads go on; klingd resume"),
     }
     Ok(Exit::Done)
@@ -110,8 +116,9 @@ impl Resumed {
     }
 
     fn say(&self, context: &Context, asked: &[HoldName]) {
-        for hold in &self.lifted {
-            context.say(&format!("{} is lifted (since {}: {})", hold.name.as_str(), hold.since, hold.why));
+        for Hold { name, since, why, .. } in &self.lifted {
+            let since = at(context, *since);
+            context.say(&format!("{} is lifted; it held since {since}: {}", name.as_str(), line(why)));
         }
         if self.gate_opened {
             context.say("the gate is open again: the wait after the provider's 429 is over");
@@ -122,10 +129,17 @@ impl Resumed {
             }
         }
         for Hold { name, since, why, .. } in &self.standing {
-            context.say(&format!("{} still holds since {since}: {why}; {}", name.as_str(), name.remedy()));
+            let (name, since, remedy) = (name.as_str(), at(context, *since), name.remedy());
+            context.say(&format!("{name} still holds since {since}: {}; {remedy}", line(why)));
         }
         if self.standing.is_empty() {
             context.say("nothing holds: jobs are submitted as the gate and the budget allow");
         }
     }
+}
+
+/// A time as the clock on the wall showed it.
+fn at(context: &Context, t: Timestamp) -> String {
+    let now = context.clock.now();
+    wall(t, now, local(now).time_zone())
 }

@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 
 use super::{
-    columns::{Align, columns},
     exit::Refusal,
-    job_files::counted,
+    render::{
+        Look,
+        table::{Column, Fit, table as drawn},
+        text::{count, line},
+    },
 };
 use crate::{
     config::{Budget, Config},
@@ -33,17 +36,30 @@ pub fn by_type<'a>(jobs: impl Iterator<Item = &'a NewJob>) -> BTreeMap<JobType, 
     })
 }
 
+const COLUMNS: [Column; 3] = [
+    Column { title: "TYPE", fit: Fit::Whole, from_width: 0 },
+    Column { title: "JOBS", fit: Fit::Number, from_width: 0 },
+    Column { title: "CREDITS", fit: Fit::Number, from_width: 0 },
+];
+
 /// The same as text, with the sum.
-pub fn table<'a>(jobs: impl Iterator<Item = &'a NewJob>, people: bool) -> String {
+pub fn table<'a>(jobs: impl Iterator<Item = &'a NewJob>, look: Look) -> String {
     let types = by_type(jobs);
-    let credits = |c: Credits| if people { format!("{c} credits") } else { c.get().to_string() };
-    let mut rows: Vec<_> = types
-        .iter()
-        .map(|(job_type, (count, cost))| [job_type.to_string(), count.to_string(), credits(*cost)])
-        .collect();
-    let (count, cost) = types.values().fold((0, Credits::ZERO), |(n, sum), (m, cost)| (n + m, sum + *cost));
-    rows.push(["total".to_owned(), count.to_string(), credits(cost)]);
-    columns(&rows, [Align::Left, Align::Right, Align::Right], people)
+    let (jobs, cost) = types.values().fold((0, Credits::ZERO), |(n, sum), (m, cost)| (n + m, sum + *cost));
+    let row = |what: &str, jobs: usize, cost| {
+        vec![what.into(), jobs.to_string().into(), credits(cost, look).into()]
+    };
+    let mut rows: Vec<_> = types.iter().map(|(t, (jobs, cost))| row(t.as_str(), *jobs, *cost)).collect();
+    rows.push(row("total", jobs, cost));
+    drawn(&COLUMNS, &rows, look)
+}
+
+/// An amount: grouped for people, plain for programs.
+pub fn credits(amount: Credits, look: Look) -> String {
+    match look {
+        Look::Piped => amount.get().to_string(),
+        Look::Terminal { .. } => amount.to_string(),
+    }
 }
 
 /// Refuses jobs that no waiting would ever let through; `charged` is what is spent for good.
@@ -53,7 +69,7 @@ pub fn refuse_what_never_fits<'a>(
     charged: Credits,
 ) -> Result<()> {
     let named = |job: &NewJob| match &job.name {
-        Some(name) => format!("{name} ({})", job.request.job_type()),
+        Some(name) => format!("{} ({})", line(name), job.request.job_type()),
         None => job.request.job_type().to_string(),
     };
     let misfits: Vec<_> = jobs
@@ -67,7 +83,7 @@ pub fn refuse_what_never_fits<'a>(
     let rest = if more > 0 { format!("\n  and {more} more") } else { String::new() };
     let message = format!(
         "{} can never be submitted:{}{rest}\nmake them cheaper, or raise the cap in the configuration",
-        counted(misfits.len(), "job"),
+        count(misfits.len(), "job"),
         shown.collect::<String>()
     );
     Err(Refusal::budget(message))

@@ -1,1 +1,159 @@
-//! progress
+//! Progress of long commands: one bar for all jobs and a line for each that is under way. Drawn on stderr, and only on
+//! a terminal; what it shows is read from the store, so that it is the same whoever does the work.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::Result;
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tokio_util::sync::CancellationToken;
+
+use super::render::{list::title, text::cut, time::span};
+use crate::{
+    clock::Clock,
+    domain::{Job, JobId, State, Timestamp},
+    store::Store,
+};
+
+/// Lines beside the bar: more than fit a small terminal would scroll it away.
+const LINES: usize = 12;
+/// Characters of a job's name.
+const NAME_CHARS: usize = 32;
+/// A look at the store, for a queue of a few jobs; a person does not see more.
+const EVERY: Duration = Duration::from_millis(200);
+
+/// The drawing.
+pub struct Progress {
+    lines: MultiProgress,
+    total: ProgressBar,
+    jobs: BTreeMap<JobId, ProgressBar>,
+}
+
+impl Progress {
+    /// A drawing that is empty so far; without `visible` it stays so.
+    pub fn new(visible: bool) -> Self {
+        let target = if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let lines = MultiProgress::with_draw_target(target);
+        let total = lines.add(ProgressBar::new(0));
+        total.set_style(style("{bar:30.green} {pos} of {len} at rest, {elapsed}"));
+        Self { lines, total, jobs: BTreeMap::new() }
+    }
+
+    /// Draws these jobs, of which `total` are waited for in all.
+    pub fn update(&mut self, moving: &[Job], total: usize, now: Timestamp) {
+        let at_rest = total.saturating_sub(moving.len());
+        self.total.set_length(u64::try_from(total).unwrap_or(u64::MAX));
+        self.total.set_position(u64::try_from(at_rest).unwrap_or(u64::MAX));
+        self.total.tick();
+        let shown: Vec<_> = moving.iter().filter(|job| is_under_way(job)).take(LINES).collect();
+        let lines = &self.lines;
+        self.jobs.retain(|id, line| {
+            let stays = shown.iter().any(|job| job.id == *id);
+            if !stays {
+                lines.remove(line);
+            }
+            stays
+        });
+        for job in shown {
+            let line = self.jobs.entry(job.id).or_insert_with(|| {
+                let line = lines.add(ProgressBar::no_length());
+                line.set_style(style("  {spinner} {msg}"));
+                line
+            });
+            line.set_message(describe(job, now));
+            line.tick();
+        }
+    }
+
+    /// Prints something without disturbing the drawing.
+    pub fn suspend(&self, print: impl FnOnce()) {
+        self.lines.suspend(print);
+    }
+
+    /// Wipes the drawing.
+    pub fn clear(&self) {
+        // A bar that is only dropped is drawn once more.
+        self.jobs.values().chain([&self.total]).for_each(ProgressBar::finish_and_clear);
+        // A terminal that is gone needs no wiping.
+        self.lines.clear().ok();
+    }
+}
+
+/// How long to wait before the next look: so that looking at many jobs costs a small part of the time.
+pub fn pause(jobs: usize) -> Duration {
+    EVERY + Duration::from_micros(200).saturating_mul(u32::try_from(jobs).unwrap_or(u32::MAX))
+}
+
+/// Shows the progress of these jobs until `stop`. Writes nothing but the terminal.
+pub async fn show(
+    store: &Store,
+    ids: &[JobId],
+    visible: bool,
+    clock: Clock,
+    stop: CancellationToken,
+) -> Result<()> {
+    let mut progress = Progress::new(visible);
+    while visible && !stop.is_cancelled() {
+        let mut jobs = store.jobs(ids).await?;
+        jobs.retain(|job| !job.state.at_rest());
+        progress.update(&jobs, ids.len(), clock.now());
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(pause(ids.len())) => {}
+        }
+    }
+    progress.clear();
+    Ok(())
+}
+
+fn style(template: &str) -> ProgressStyle {
+    // The templates are ours; one that does not parse would show as the default style, in a test too.
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+fn is_under_way(job: &Job) -> bool {
+    match job.state {
+        State::Submitting { .. } | State::Generating { .. } | State::Downloading { .. } => true,
+        State::Queued
+        | State::InDoubt { .. }
+        | State::Done { .. }
+        | State::Failed { .. }
+        | State::Cancelled { .. } => false,
+    }
+}
+
+fn describe(job: &Job, now: Timestamp) -> String {
+    let since = job.submitted_at.map(|t| span(now.since(t))).unwrap_or_default();
+    let name = cut(&title(job), NAME_CHARS);
+    format!("{:>4}  {name:<NAME_CHARS$}  {:<11}  {since}", job.id, job.state.label())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::render::samples;
+    use super::*;
+
+    #[test]
+    fn a_line_has_name_state_and_seconds() {
+        assert_eq!(
+            describe(&samples::generating(), samples::at(22)),
+            "   7  harbour                           generating   12s"
+        );
+    }
+
+    #[test]
+    fn templates_are_right() {
+        for template in ["{bar:30.green} {pos} of {len} at rest, {elapsed}", "  {spinner} {msg}"] {
+            assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
+        }
+    }
+
+    #[test]
+    fn jobs_come_and_go() {
+        let mut progress = Progress::new(false);
+        let jobs = [samples::generating(), Job { id: JobId(8), ..samples::queued() }];
+        progress.update(&jobs, 3, samples::at(20));
+        assert_eq!((progress.total.position(), progress.jobs.len()), (1, 1));
+        progress.update(&[], 3, samples::at(21));
+        assert_eq!((progress.total.position(), progress.jobs.len()), (3, 0));
+    }
+}

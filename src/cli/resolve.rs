@@ -202,7 +202,9 @@ fn told(id: JobId, attempt: &AttemptRow, way: &Way, moved: &Moved) -> String {
         }
         Way::TaskId { task, .. } => format!("task {task} is kept with attempt {n}; {}", stays()),
         Way::NotCharged if moved.from != moved.to => {
-            format!("job {id} is {} again; attempt {n} counts as not charged", moved.to.label())
+            // The wish to cancel it came while it was on the wire.
+            let again = if moved.to.has_ended() { ", as was asked" } else { " again" };
+            format!("job {id} is {}{again}; attempt {n} counts as not charged", moved.to.label())
         }
         Way::NotCharged => format!("attempt {n} counts as not charged; {}", stays()),
         Way::WriteOff if moved.from != moved.to => format!(

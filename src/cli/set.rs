@@ -7,7 +7,8 @@ use super::{
     Context, Exit,
     each::{changed, each},
     exit::Refusal,
-    job_files::{complain_of_flags, counted},
+    job_files::complain_of_flags,
+    render::text::count,
 };
 use crate::{
     intake::flags::{Changes, CheckedChanges},
@@ -47,7 +48,7 @@ pub async fn run(context: Context, args: SetArgs) -> Result<Exit> {
     let ChangeArgs { priority, not_before, tags, name } = args.change;
     let checked = Changes { name, tags, priority, not_before }.read().map_err(|errors| {
         complain_of_flags(&context, &errors);
-        Refusal::usage(format!("nothing was changed: {}", counted(errors.len(), "error")))
+        Refusal::usage(format!("nothing was changed: {}", count(errors.len(), "error")))
     })?;
     let CheckedChanges { name, tags, priority, not_before } = checked;
     let edit = Edit { priority, not_before, tags, name };

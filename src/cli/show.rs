@@ -3,11 +3,38 @@
 use anyhow::Result;
 use clap::Args;
 
-use super::{Context, Exit};
+use super::{
+    Context, Exit, json,
+    render::show::{Everything, show},
+    view::View,
+};
+use crate::domain::JobId;
 
+/// Flags of `show`.
 #[derive(Args)]
-pub struct ShowArgs {}
+pub struct ShowArgs {
+    /// The job's number
+    #[arg(value_name = "ID")]
+    id: i64,
+}
 
-pub async fn run(_context: Context, _args: ShowArgs) -> Result<Exit> {
+/// Shows a job.
+pub async fn run(context: Context, args: ShowArgs) -> Result<Exit> {
+    let config = context.config()?;
+    let text = context
+        .with_store(&config, async |store| {
+            let id = JobId(args.id);
+            let (job, outputs) = (store.job(id).await?, store.outputs(id).await?);
+            let (history, attempts) = (store.history(id).await?, store.attempts(id).await?);
+            let view = View::read(&store, &config, context.clock).await?;
+            Ok(if context.global.json {
+                json::whole_job(&job, &outputs, &history, &attempts, &view).to_string()
+            } else {
+                let (outputs, history, attempts) = (&outputs, &history, &attempts);
+                show(&Everything { job: &job, outputs, history, attempts, view: &view })
+            })
+        })
+        .await?;
+    context.print(&text);
     Ok(Exit::Done)
 }

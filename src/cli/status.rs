@@ -3,11 +3,54 @@
 use anyhow::Result;
 use clap::Args;
 
-use super::{Context, Exit};
+use super::{
+    Context, Exit,
+    render::status::{Status, status, status_json},
+    view::View,
+};
+use crate::{config::Config, disk, store::Store};
 
+/// Flags of `status`.
 #[derive(Args)]
 pub struct StatusArgs {}
 
-pub async fn run(_context: Context, _args: StatusArgs) -> Result<Exit> {
+/// Bytes of the lock's text; klingd writes fewer.
+const HOLDER_BYTES: u64 = 400;
+
+/// Shows the daemon and its queue.
+pub async fn run(context: Context, _args: StatusArgs) -> Result<Exit> {
+    let config = context.config()?;
+    let found = context.with_store(&config, async |store| read(&context, &config, &store).await).await?;
+    let text = if context.global.json { status_json(&found).to_string() } else { status(&found) };
+    context.print(&text);
     Ok(Exit::Done)
+}
+
+async fn read(context: &Context, config: &Config, store: &Store) -> Result<Status> {
+    let view = View::read(store, config, context.clock).await?;
+    let slots = match view.gate.slots {
+        // Not decided yet: the first submits start with the configured number.
+        0 => config.submit.start_in_flight,
+        slots => slots.min(config.submit.max_in_flight),
+    };
+    Ok(Status {
+        data_dir: config.data_dir.clone(),
+        holder: holder(context, config),
+        world: store.world().await?,
+        slots,
+        depth: store.depth().await?.into_iter().collect(),
+        in_need: store.in_need().await?,
+        today: store.sums(context.clock.day_start(view.now)).await?,
+        oldest_waiting: store.oldest_waiting().await?,
+        view,
+    })
+}
+
+/// Who holds the data directory, as the lock's file says; the lock itself says whether that still holds.
+fn holder(context: &Context, config: &Config) -> Option<String> {
+    if !context.daemon_runs(&config.data_dir) {
+        return None;
+    }
+    let text = disk::read_bounded(&config.lock_file(), HOLDER_BYTES).unwrap_or_default();
+    Some(String::from_utf8_lossy(&text).into_owned())
 }

@@ -1,15 +1,16 @@
 //! What a job's `reason` depends on besides the job: read once for a whole list, so that its rows agree.
 
 use anyhow::Result;
+use jiff::tz::TimeZone;
 
 use crate::{
-    clock::Clock,
+    clock::{Clock, local},
     config::Config,
     daemon::claim_policy,
     domain::{Job, Reason, State, Timestamp, gate::Gate, hold::Hold},
     store::{
         Store,
-        submit::{Budget, Spent},
+        submit::{Budget, Cap, Spent},
     },
 };
 
@@ -26,6 +27,8 @@ pub struct View {
     pub spent: Spent,
     /// When this was read.
     pub now: Timestamp,
+    /// Where its reader is.
+    pub zone: TimeZone,
 }
 
 impl View {
@@ -40,17 +43,22 @@ impl View {
             spent: store.spent(&budget, clock.day_start(now)).await?,
             budget,
             now,
+            zone: local(now).time_zone().clone(),
         })
     }
 
     /// Why a job does not move, if it does not.
     pub fn reason(&self, job: &Job) -> Option<Reason> {
-        let over_budget = !self.spent.allows(job.estimate, job.max_credits, &self.budget);
-        let own = job.reason(&self.holds, over_budget, self.now);
+        let own = job.reason(&self.holds, self.cap(job).is_some(), self.now);
         // While the gate is closed every queued job waits for it, not only the one that was refused.
         own.or_else(|| {
             (matches!(job.state, State::Queued) && self.closed_until().is_some()).then_some(Reason::Rate)
         })
+    }
+
+    /// The cap that stops a job, if one does.
+    pub fn cap(&self, job: &Job) -> Option<Cap> {
+        self.spent.stopped_by(job.estimate, job.max_credits, &self.budget)
     }
 
     /// The hold that a queued job shows.

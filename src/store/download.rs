@@ -231,7 +231,7 @@ async fn forget(c: &mut SqliteConnection, job: JobId, index: u32) -> Result<()> 
     Ok(())
 }
 
-fn output(r: &SqliteRow) -> Result<Output> {
+pub(super) fn output(r: &SqliteRow) -> Result<Output> {
     let path: Option<String> = r.try_get("path")?;
     let sha256: Option<String> = r.try_get("sha256")?;
     let bytes: Option<i64> = r.try_get("bytes")?;

@@ -148,7 +148,11 @@ async fn prepare(path: &Path, options: &SqliteConnectOptions, access: Access) ->
         .write(true)
         .open(path.with_extension("schema.lock"))
         .map_err(file)?;
-    lock.lock().map_err(file)?;
+    // On a blocking thread: whoever holds it may be another open of this very process, waiting for this very thread.
+    let lock = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock))
+        .await
+        .map_err(|e| file(std::io::Error::other(e)))?
+        .map_err(file)?;
     if !path.exists() {
         create_private(path).map_err(file)?;
     }

@@ -109,6 +109,11 @@ impl Store {
 /// The event of a task that a person brings. One that does well is not replaced: the job and its ledger would follow
 /// two different tasks.
 async fn adopt(c: &mut SqliteConnection, job: JobId, attempt: AttemptNo, task: TaskId) -> Result<Event> {
+    let state = state(c, job).await?;
+    if matches!(state, State::Submitting { attempt: wire, .. } if wire == attempt) {
+        let why = "its request is on the wire; the answer says which task it made";
+        return Err(StoreError::NotNow { job, state: state.label(), why });
+    }
     if let Some(owner) = submit::owner(c, &task, job, attempt).await? {
         return Err(StoreError::TaskTaken { task, owner });
     }
@@ -119,7 +124,6 @@ async fn adopt(c: &mut SqliteConnection, job: JobId, attempt: AttemptNo, task: T
         .await?
         .flatten();
     let event = Event::Accepted { attempt, task: task.clone(), charged: None, source: Source::Person };
-    let state = state(c, job).await?;
     let label = state.label();
     if matches!(state, State::Submitting { attempt: wire, .. } if wire == attempt) {
         let why = "its request is on the wire; the answer says which task it made";

@@ -38,6 +38,19 @@ pub struct Budget {
     pub total: Credits,
 }
 
+/// One of the caps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cap {
+    /// `budget.per_job`
+    PerJob,
+    /// The job's own `max_credits`.
+    MaxCredits,
+    /// `budget.per_day`
+    PerDay,
+    /// `budget.total`
+    Total,
+}
+
 /// What an intent needs from the outside.
 #[derive(Clone, Debug)]
 pub struct ClaimPolicy {
@@ -402,7 +415,19 @@ impl Spent {
 
     /// Whether every cap, and the job's own, allows a render of `estimate`.
     pub fn allows(&self, estimate: Credits, max: Option<Credits>, budget: &Budget) -> bool {
-        estimate <= self.room(budget) && max.is_none_or(|max| estimate <= max)
+        self.stopped_by(estimate, max, budget).is_none()
+    }
+
+    /// The first cap that leaves no room for `estimate`.
+    pub fn stopped_by(&self, estimate: Credits, max: Option<Credits>, budget: &Budget) -> Option<Cap> {
+        let over = |amount: Credits, cap: Credits| cap != Credits::ZERO && amount > cap;
+        let caps = [
+            (Cap::PerJob, over(estimate, budget.per_job)),
+            (Cap::MaxCredits, max.is_some_and(|max| estimate > max)),
+            (Cap::PerDay, over(self.day + estimate, budget.per_day)),
+            (Cap::Total, over(self.total + estimate, budget.total)),
+        ];
+        caps.into_iter().find_map(|(cap, over)| over.then_some(cap))
     }
 
     /// The most that one more render may cost.

@@ -1,9 +1,12 @@
 //! Reads: what commands show. No read transaction is held across anything but the database.
 
+use std::collections::HashMap;
+
 use sqlx::{QueryBuilder, Row, Sqlite};
 
 use super::{
     Result, Store, StoreError,
+    download::{self, Output},
     row::{self, select_job},
     submit::{Budget, Spent},
 };
@@ -26,6 +29,8 @@ pub struct Filter {
     pub all: bool,
     /// At most so many, the newest.
     pub limit: Option<u32>,
+    /// Only jobs with a larger number: the next page of a long list, oldest first.
+    pub after: Option<JobId>,
 }
 
 /// One change of a job.
@@ -100,12 +105,46 @@ impl Store {
         if let Some(since) = filter.since {
             q.push(" AND j.created_at >= ").push_bind(since.as_millis());
         }
-        q.push(" ORDER BY j.id DESC");
+        if let Some(after) = filter.after {
+            q.push(" AND j.id > ").push_bind(after.0);
+        }
+        q.push(if filter.after.is_some() { " ORDER BY j.id" } else { " ORDER BY j.id DESC" });
         if let Some(limit) = filter.limit {
             q.push(" LIMIT ").push_bind(limit);
         }
         let rows = q.build().fetch_all(&self.readers).await?;
-        rows.iter().rev().map(row::job).collect()
+        let mut jobs = rows.iter().map(row::job).collect::<Result<Vec<_>>>()?;
+        jobs.sort_by_key(|job| job.id);
+        Ok(jobs)
+    }
+
+    /// These jobs, in the order of their numbers; every one of them must be there.
+    pub async fn jobs(&self, ids: &[JobId]) -> Result<Vec<Job>> {
+        let rows = sqlx::query(select_job!("WHERE j.id IN (SELECT value FROM json_each(?)) ORDER BY j.id"))
+            .bind(serde_json::to_string(ids)?)
+            .fetch_all(&self.readers)
+            .await?;
+        let jobs = rows.iter().map(row::job).collect::<Result<Vec<_>>>()?;
+        match ids.iter().find(|id| jobs.binary_search_by_key(id, |job| &job.id).is_err()) {
+            Some(missing) => Err(StoreError::NoSuchJob(*missing)),
+            None => Ok(jobs),
+        }
+    }
+
+    /// The videos of these jobs.
+    pub async fn outputs_of(&self, ids: &[JobId]) -> Result<HashMap<JobId, Vec<Output>>> {
+        let rows = sqlx::query(
+            "SELECT job_id, idx, url, failures, failing_since, part, position, etag, path, bytes, sha256, published_at
+             FROM outputs WHERE job_id IN (SELECT value FROM json_each(?)) ORDER BY job_id, idx",
+        )
+        .bind(serde_json::to_string(ids)?)
+        .fetch_all(&self.readers)
+        .await?;
+        let mut all: HashMap<JobId, Vec<Output>> = HashMap::new();
+        for r in &rows {
+            all.entry(JobId(r.try_get("job_id")?)).or_default().push(download::output(r)?);
+        }
+        Ok(all)
     }
 
     /// A job's history, oldest first.
@@ -218,6 +257,14 @@ impl Store {
     /// What counts against the caps; `day` is the start of the local day.
     pub async fn spent(&self, budget: &Budget, day: Timestamp) -> Result<Spent> {
         Spent::read(&mut *self.readers.acquire().await?, budget, day).await
+    }
+
+    /// How many jobs need a person.
+    pub async fn in_need(&self) -> Result<u64> {
+        let r = sqlx::query("SELECT count(*) AS n FROM jobs WHERE needs_person = 1")
+            .fetch_one(&self.readers)
+            .await?;
+        row::narrow(&r, "n")
     }
 
     /// When the oldest queued job was made.

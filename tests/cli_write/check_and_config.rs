@@ -10,7 +10,10 @@ async fn check_names_every_error_or_the_price_and_opens_nothing() {
     let good = rig.file("good.toml", TWO_JOBS);
     let bad =
         rig.file("bad.json", "{\"type\": \"o3-std-text-to-video\", \"prompt\": \"\", \"duration\": 99}");
-    assert_eq!(rig.run(&["check", &good]).is(0).out, "std-text-to-video\t2\t400\ntotal\t2\t400\n");
+    assert_eq!(
+        rig.run(&["check", &good]).is(0).out,
+        "TYPE\tJOBS\tCREDITS\nstd-text-to-video\t2\t400\ntotal\t2\t400\n"
+    );
     let price = rig.run(&["check", "--json", &good]).is(0).json();
     let expected =
         json!({"file": "good.toml", "type": "std-text-to-video", "jobs": 2, "estimated_credits": 400});

@@ -9,7 +9,7 @@ use klingd::{
 };
 use serde_json::{Value, json};
 
-use crate::rig::{Rig, TWO_JOBS, said};
+use crate::rig::{Daemon, Rig, TWO_JOBS, provider, said};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_of_flags_is_queued_once_and_paid_again_on_purpose() {
@@ -18,9 +18,9 @@ async fn a_job_of_flags_is_queued_once_and_paid_again_on_purpose() {
         ["--type", "std-text-to-video", "--prompt", "A fox", "--no-sound", "--tag", "a", "--priority", "-5"];
     let enqueue = |more: &[&str]| rig.run(&[&["enqueue"], flags.as_slice(), more].concat()).is(0);
     let first = enqueue(&[]).says("1 job queued: 200 credits").says("no daemon serves this queue");
-    assert_eq!(first.out, "1\t\tstd-text-to-video\t200\tqueued\n");
+    assert_eq!(first.out, "ID\tNAME\tTYPE\tCREDITS\tRESULT\n1\t\tstd-text-to-video\t200\tqueued\n");
     let second = enqueue(&[]).says("1 there already (--again");
-    assert_eq!(second.out, "1\t\tstd-text-to-video\t200\tthere already: queued\n");
+    assert!(second.out.ends_with("\n1\t\tstd-text-to-video\t200\tthere already: queued\n"), "{}", second.out);
     let again = enqueue(&["--again", "--json"]);
     let twice = enqueue(&["--json"]);
     assert_eq!([&again.json()[0]["id"], &again.json()[0]["existing"]], [&json!(2), &json!(false)]);
@@ -91,7 +91,7 @@ async fn a_dry_run_tells_what_would_be_queued_and_queues_nothing() {
     let said = rig.run(&["enqueue", "--dry-run", &file, &copy]).is(0);
     let said = said.says("2 jobs would be queued: 400 credits; 2 there already");
     assert_eq!(
-        said.out.lines().nth(2).unwrap(),
+        said.out.lines().nth(3).unwrap(),
         "\tharbour\tstd-text-to-video\t200\tthe same job as one before it"
     );
     assert!(rig.jobs().await.is_empty());
@@ -131,7 +131,7 @@ async fn a_dear_order_shows_its_price_and_asks() {
     let rig = Rig::new().with("KLINGD_BUDGET__CONFIRM_ABOVE", "399");
     let file = rig.file("jobs.toml", TWO_JOBS);
     let said = rig.run(&["enqueue", &file]).is(2).says("say --yes").says("costs 400 credits");
-    said.says("std-text-to-video  2  400 credits");
+    said.says("TYPE               JOBS  CREDITS").says("std-text-to-video     2      400");
     assert!(rig.jobs().await.is_empty());
     rig.run(&["enqueue", &file, "--yes"]).is(0);
     rig.run(&["enqueue", &file]).is(0).says("0 jobs queued: 0 credits; 2 there already");
@@ -180,6 +180,22 @@ async fn a_slow_standard_input_keeps_nobody_waiting() {
     drop(pipe);
     said(slow.wait_with_output().unwrap()).is(0);
     assert_eq!(rig.jobs().await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wait_hands_over_and_ends_as_the_jobs_do() {
+    let (sandbox, rig) = provider("task:fail~broken,generate:close-after~lost").await;
+    let daemon = Daemon::start(&rig).await;
+    let flags = ["enqueue", "--wait", "--type", "std-text-to-video", "--prompt"];
+    let enqueue = |prompt| rig.run(&[&flags[..], &[prompt]].concat());
+    let said = enqueue("A fox").is(0);
+    assert!(!said.err.contains("no daemon serves"), "{}", said.err);
+    enqueue("A fox").is(0).says("1 there already");
+    enqueue("A broken lamp").is(4);
+    let lost = enqueue("A lost letter").is(10);
+    assert!(lost.out.contains("klingd resolve 3"), "{}", lost.out);
+    daemon.end().await;
+    assert_eq!(sandbox.charges_for("A fox"), 1);
 }
 
 /// Between the question and the commit others may queue or finish jobs: the commit decides, and takes all or nothing.

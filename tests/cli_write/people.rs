@@ -80,6 +80,7 @@ async fn cancel_drops_what_is_free_and_asks_for_what_is_paid() {
     let paid = rig.enqueue("paid");
     let attempt = rig.on_the_wire(paid).await;
     let store = rig.store().await;
+    store.orphan(store.job(paid).await.unwrap(), Clock.now()).await.unwrap();
     let adopt = klingd::store::person::Resolution::Adopt(TaskId::parse("n75paid").unwrap());
     store.resolve(paid, attempt, adopt, None, Clock.now()).await.unwrap();
     rig.run(&["cancel", "2"]).is(2).says("paid (200 credits)").says("say --yes");

@@ -5,7 +5,6 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use klingd::{
     clock::Clock,
     daemon,
-    disk::DirLock,
     domain::{
         AttemptNo, Event, JobId, Outcome, Reason, State, TaskId,
         evidence::Evidence,
@@ -13,55 +12,9 @@ use klingd::{
         state::{Label, Watch},
     },
     provider::Api,
-    sandbox::{Options, Sandbox},
-    store::World,
 };
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
-use crate::rig::{Rig, said, spawn};
-
-/// The daemon's key, which the commands are not given.
-const KEY: &str = "sk-daemon-4f1c0de5ecre7";
-
-fn now() -> jiff::Timestamp {
-    jiff::Timestamp::from_millisecond(Clock.now().as_millis()).unwrap()
-}
-
-/// A provider, and commands that know where it is.
-async fn provider() -> (Sandbox, Rig) {
-    let (sandbox, server) = Sandbox::bind(Options::new(now)).await.unwrap();
-    spawn(server.serve(CancellationToken::new()));
-    let rig = Rig::new().with("KLINGD_API__BASE_URL", sandbox.base_url());
-    (sandbox, rig)
-}
-
-/// A daemon in this process. It submits nothing: what is on the wire stays as the test put it there.
-struct Daemon {
-    stop: CancellationToken,
-    run: JoinHandle<()>,
-}
-
-impl Daemon {
-    async fn start(rig: &Rig) -> Self {
-        let stop = CancellationToken::new();
-        let (config, stopped) = (rig.config(), stop.clone());
-        let key = klingd::config::ApiKey::parse(KEY).unwrap();
-        let run = spawn(async move {
-            let options = daemon::Options { until_idle: false, world: World::Real };
-            daemon::run(&config, &key, options, Clock, stopped).await.unwrap();
-        });
-        while !DirLock::is_held(&rig.data_dir()).unwrap() {
-            tokio::task::yield_now().await;
-        }
-        Self { stop, run }
-    }
-
-    async fn end(self) {
-        self.stop.cancel();
-        self.run.await.unwrap();
-    }
-}
+use crate::rig::{Daemon, KEY, Rig, provider, said};
 
 /// What the provider made of a request that klingd never heard of again.
 async fn lost_task(rig: &Rig, body: &[u8]) -> TaskId {
@@ -89,7 +42,7 @@ async fn outcomes(rig: &Rig, id: JobId) -> Vec<Outcome> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_daemon_checks_the_task_for_those_who_have_no_key() {
-    let (sandbox, rig) = provider().await;
+    let (sandbox, rig) = provider("").await;
     let (fox, its_task) = in_doubt(&rig, "A fox").await;
     let (_, other_task) = in_doubt(&rig, "A crow").await;
     let daemon = Daemon::start(&rig).await;
@@ -112,7 +65,7 @@ async fn the_daemon_checks_the_task_for_those_who_have_no_key() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn force_takes_a_task_that_looks_wrong_and_keeps_what_was_against_it() {
-    let (_sandbox, rig) = provider().await;
+    let (_sandbox, rig) = provider("").await;
     let (fox, _) = in_doubt(&rig, "A fox").await;
     let stranger = lost_task(&rig, br#"{"type":"std-text-to-video","prompt":"A crow","duration":3}"#).await;
     let rig = rig.with("KLINGD_API__KEY", KEY);
@@ -126,7 +79,7 @@ async fn force_takes_a_task_that_looks_wrong_and_keeps_what_was_against_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_of_ones_own_does_when_no_daemon_runs_and_without_any_there_is_a_sentence() {
-    let (_sandbox, mut rig) = provider().await;
+    let (_sandbox, mut rig) = provider("").await;
     let (fox, task) = in_doubt(&rig, "A fox").await;
     let args = ["resolve", "1", "--task-id", task.as_str()];
     rig.run(&args).is(1).says("no daemon runs that could ask").says("KLINGD_API__KEY is not set");
@@ -155,19 +108,23 @@ async fn the_ways_without_a_task() {
         (Label::Queued, vec![Outcome::NotCharged])
     );
     rig.run(&["cancel", "1"]).is(0);
+    let unwanted = doubt("unwanted").await;
+    rig.run(&["cancel", "2"]).is(0).says("once the answer is there");
+    rig.run(&["resolve", "2", "--not-charged"]).is(0).says("job 2 is cancelled, as was asked");
+    assert_eq!(rig.label(unwanted).await, Label::Cancelled);
     let gone = doubt("gone").await;
-    rig.run(&["resolve", "2", "--write-off"]).is(0).says("its 200 credits count as spent");
+    rig.run(&["resolve", "3", "--write-off"]).is(0).says("its 200 credits count as spent");
     assert_eq!(
         (rig.label(gone).await, outcomes(&rig, gone).await),
         (Label::Failed, vec![Outcome::WrittenOff])
     );
     let again = doubt("again").await;
-    rig.run(&["resolve", "3", "--resubmit"])
+    rig.run(&["resolve", "4", "--resubmit"])
         .is(2)
         .says("may be charged already (200 credits)")
         .says("say --yes");
     assert_eq!(rig.label(again).await, Label::InDoubt);
-    rig.run(&["resolve", "3", "--resubmit", "--yes"]).is(0).says("stays in doubt until you settle it");
+    rig.run(&["resolve", "4", "--resubmit", "--yes"]).is(0).says("stays in doubt until you settle it");
     assert_eq!(
         (rig.label(again).await, outcomes(&rig, again).await),
         (Label::Queued, vec![Outcome::Unknown])
@@ -229,7 +186,7 @@ async fn while_the_request_is_on_the_wire_it_says_so_and_waits() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_that_status_does_not_know_is_replaced() {
-    let (_sandbox, rig) = provider().await;
+    let (_sandbox, rig) = provider("").await;
     let rig = rig.with("KLINGD_API__KEY", KEY);
     let (id, task) = in_doubt(&rig, "A fox").await;
     rig.run(&["resolve", "1", "--task-id", "n75typedwrong", "--force"])

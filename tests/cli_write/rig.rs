@@ -4,17 +4,22 @@ use std::{
     io::Write as _,
     path::PathBuf,
     process::{Child, Stdio},
+    time::Duration,
 };
 
 use klingd::{
     clock::Clock,
-    config::{Config, Environment, Overrides},
+    config::{ApiKey, Config, Environment, Overrides},
     daemon,
+    disk::DirLock,
     domain::{AttemptNo, Job, JobId, state::Label},
-    store::{Access, Store, view::Filter},
+    sandbox::{Options, Sandbox},
+    store::{Access, Store, World, view::Filter},
 };
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 /// Two jobs of 200 credits each.
 pub const TWO_JOBS: &str = r#"
@@ -124,7 +129,7 @@ impl Rig {
         self.store().await.job(id).await.unwrap().state.label()
     }
 
-    /// The configuration of the commands, with patience for nothing.
+    /// The configuration of the commands.
     pub fn config(&self) -> Config {
         let environment = Environment {
             variables: self.variables.iter().map(|(name, value)| (name.into(), value.into())).collect(),
@@ -159,4 +164,51 @@ pub fn spawn<T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,
 ) -> tokio::task::JoinHandle<T> {
     tokio::spawn(work)
+}
+
+/// The daemon's key, which the commands are not given.
+pub const KEY: &str = "sk-daemon-4f1c0de5ecre7";
+
+fn now() -> jiff::Timestamp {
+    jiff::Timestamp::from_millisecond(Clock.now().as_millis()).unwrap()
+}
+
+/// A provider with these faults, and commands that know where it is.
+pub async fn provider(faults: &str) -> (Sandbox, Rig) {
+    let render_time = Duration::ZERO..=Duration::ZERO;
+    let options = Options { faults: faults.parse().unwrap(), render_time, ..Options::new(now) };
+    let (sandbox, server) = Sandbox::bind(options).await.unwrap();
+    spawn(server.serve(CancellationToken::new()));
+    let rig = Rig::new().with("KLINGD_API__BASE_URL", sandbox.base_url());
+    (sandbox, rig)
+}
+
+/// A daemon in this process, with patience for nothing.
+pub struct Daemon {
+    stop: CancellationToken,
+    run: JoinHandle<()>,
+}
+
+impl Daemon {
+    pub async fn start(rig: &Rig) -> Self {
+        let stop = CancellationToken::new();
+        let (mut config, stopped) = (rig.config(), stop.clone());
+        let soon = Duration::from_millis(20);
+        (config.poll.first, config.poll.every, config.poll.slowest) = (soon, soon, soon);
+        (config.poll.confirm_failed, config.poll.max_per_second) = (soon, 1000.0);
+        let key = ApiKey::parse(KEY).unwrap();
+        let run = spawn(async move {
+            let options = daemon::Options { until_idle: false, world: World::Real };
+            daemon::run(&config, &key, options, Clock, stopped).await.unwrap();
+        });
+        while !DirLock::is_held(&rig.data_dir()).unwrap() {
+            tokio::task::yield_now().await;
+        }
+        Self { stop, run }
+    }
+
+    pub async fn end(self) {
+        self.stop.cancel();
+        self.run.await.unwrap();
+    }
 }

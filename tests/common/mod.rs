@@ -6,6 +6,7 @@
 //! as a person would ([`Rig::hurry`], [`Rig::resume`]).
 
 #![allow(dead_code, reason = "each test file uses its part of the rig")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod promise;
 

@@ -14,7 +14,7 @@
 //! | `rig` | the directory, the double, the daemon, the facts and the judge |
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
-#![expect(clippy::print_stdout, reason = "which points and seeds ran is for people to read")]
+#![expect(clippy::print_stdout, reason = "a rig says its seed, what it ran and what it skipped")]
 
 mod control;
 mod disk_full;

@@ -7,7 +7,8 @@ use crate::{
     cli::{
         Context, Exit,
         exit::Refusal,
-        job_files::{self, Findings, counted},
+        job_files::{self, Findings},
+        render::text::count,
     },
     config::Config,
     domain::{Credits, job::NewJob, request::Draft},
@@ -101,7 +102,7 @@ fn refused(context: &Context, errors: &[FlagError]) -> anyhow::Error {
     job_files::complain_of_flags(context, errors);
     let exit =
         if errors.iter().all(|e| e.code == Code::OverMaxCredits) { Exit::Budget } else { Exit::Invalid };
-    Refusal { exit, message: format!("{NOTHING}: {}", counted(errors.len(), "error")) }.into()
+    Refusal { exit, message: format!("{NOTHING}: {}", count(errors.len(), "error")) }.into()
 }
 
 fn from_files(context: &Context, config: &Config, args: EnqueueArgs) -> Result<Vec<NewBatch>> {
@@ -111,7 +112,7 @@ fn from_files(context: &Context, config: &Config, args: EnqueueArgs) -> Result<V
     let Findings { mut batches, errors, only_money } = job_files::read(context, config, &args.files);
     if errors > 0 {
         let exit = if only_money { Exit::Budget } else { Exit::Invalid };
-        let message = format!("{NOTHING}: {}", counted(errors, "error"));
+        let message = format!("{NOTHING}: {}", count(errors, "error"));
         return Err(Refusal { exit, message }.into());
     }
     for job in batches.iter_mut().flat_map(|batch| &mut batch.jobs) {

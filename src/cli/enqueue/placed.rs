@@ -8,10 +8,12 @@ use serde_json::{Value, json};
 use super::order::Order;
 use crate::{
     cli::{
-        Context,
-        columns::{Align, columns},
-        job_files::counted,
-        json, price,
+        Context, json, price,
+        render::{
+            Look,
+            table::{Cell, Column, Fit, table},
+            text::{count, line},
+        },
         view::View,
     },
     config::Config,
@@ -71,17 +73,16 @@ pub async fn show(
         if context.global.json {
             context.print(&as_json(store, batch, job, placed, &view).await?.to_string());
         } else {
-            rows.push(row(store, job, placed, dry_run, context.out_is_terminal()).await?);
+            rows.push(row(store, job, placed, dry_run, context.look()).await?);
         }
     }
     if !context.global.json {
-        let align = [Align::Right, Align::Left, Align::Left, Align::Right, Align::Left];
-        context.print(&columns(&rows, align, context.out_is_terminal()));
+        context.print(&table(&COLUMNS, &rows, context.look()));
     }
     let existing = placed.iter().filter(|p| p.existing).count();
     let new = placed.len() - existing;
     let queued = if dry_run { "would be queued" } else { "queued" };
-    let mut sum = format!("{} {queued}: {} credits", counted(new, "job"), price::of(order.new_jobs(placed)));
+    let mut sum = format!("{} {queued}: {} credits", count(new, "job"), price::of(order.new_jobs(placed)));
     if existing > 0 {
         sum += &format!("; {existing} there already (--again renders and pays again)");
     }
@@ -89,14 +90,15 @@ pub async fn show(
     Ok(())
 }
 
-/// Id, name, type, estimate, what became of it.
-async fn row(
-    store: &Store,
-    job: &NewJob,
-    placed: &Placed,
-    dry_run: bool,
-    people: bool,
-) -> Result<[String; 5]> {
+const COLUMNS: [Column; 5] = [
+    Column { title: "ID", fit: Fit::Number, from_width: 0 },
+    Column { title: "NAME", fit: Fit::Cut, from_width: 0 },
+    Column { title: "TYPE", fit: Fit::Whole, from_width: 0 },
+    Column { title: "CREDITS", fit: Fit::Number, from_width: 0 },
+    Column { title: "RESULT", fit: Fit::Whole, from_width: 0 },
+];
+
+async fn row(store: &Store, job: &NewJob, placed: &Placed, dry_run: bool, look: Look) -> Result<Vec<Cell>> {
     let what = match placed {
         Placed { existing: false, .. } if dry_run => "would be queued".to_owned(),
         Placed { existing: false, .. } => "queued".to_owned(),
@@ -107,13 +109,12 @@ async fn row(
             Err(other) => return Err(other.into()),
         },
     };
-    let estimate = if people { job.estimate.to_string() } else { job.estimate.get().to_string() };
-    Ok([
-        placed.id.map(|id| id.to_string()).unwrap_or_default(),
-        job.name.clone().unwrap_or_default(),
-        job.request.job_type().to_string(),
-        estimate,
-        what,
+    Ok(vec![
+        placed.id.map(|id| id.to_string()).unwrap_or_default().into(),
+        job.name.as_deref().map(line).unwrap_or_default().into(),
+        job.request.job_type().as_str().into(),
+        price::credits(job.estimate, look).into(),
+        what.into(),
     ])
 }
 

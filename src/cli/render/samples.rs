@@ -32,6 +32,7 @@ pub fn view() -> View {
         budget: Budget::default(),
         spent: Spent::default(),
         now: at(100),
+        zone: jiff::tz::TimeZone::UTC,
     }
 }
 

@@ -1,0 +1,265 @@
+//! `klingd list`.
+
+use std::{collections::HashMap, path::Path};
+
+use super::{
+    super::view::View,
+    Look,
+    table::{Cell, Column, Fit, Tone, table},
+    text::line,
+    time::{age, wall},
+    why::{tone, why},
+};
+use crate::{
+    domain::{Job, JobId, State},
+    store::download::Output,
+};
+
+/// What a list shows.
+pub struct Listing<'a> {
+    /// The jobs, in the order of their numbers.
+    pub jobs: &'a [Job],
+    /// Their videos.
+    pub outputs: &'a HashMap<JobId, Vec<Output>>,
+    /// The queue around them.
+    pub view: &'a View,
+    /// What paths are shown relative to on a terminal.
+    pub videos: &'a Path,
+}
+
+/// The longest command of the last column, with its reason: never cut.
+const NOTE_WIDTH: u16 = 44;
+
+const COLUMNS: [Column; 7] = [
+    Column { title: "ID", fit: Fit::Number, from_width: 0 },
+    Column { title: "STATE", fit: Fit::Whole, from_width: 0 },
+    Column { title: "NAME", fit: Fit::Cut, from_width: 72 },
+    Column { title: "TYPE", fit: Fit::Whole, from_width: 120 },
+    Column { title: "CREDITS", fit: Fit::Number, from_width: 90 },
+    Column { title: "AGE", fit: Fit::Number, from_width: 70 },
+    Column { title: "NOTE", fit: Fit::AtLeast(NOTE_WIDTH), from_width: 0 },
+];
+
+/// The table.
+pub fn list(listing: &Listing<'_>, look: Look) -> String {
+    let rows: Vec<_> = listing.jobs.iter().map(|job| row(job, listing, look)).collect();
+    table(&COLUMNS, &rows, look)
+}
+
+/// A job's line without the header: a long list is printed page by page.
+pub fn rows_only(listing: &Listing<'_>) -> String {
+    let whole = list(listing, Look::Piped);
+    whole.split_once('\n').map(|(_, rows)| rows.to_owned()).unwrap_or_default()
+}
+
+fn row(job: &Job, listing: &Listing<'_>, look: Look) -> Vec<Cell> {
+    let view = listing.view;
+    let tone = tone(job);
+    let note = match job.state {
+        State::Done { .. } => Cell::toned(file(job, listing, look), Tone::Faint),
+        State::Queued
+        | State::Submitting { .. }
+        | State::InDoubt { .. }
+        | State::Generating { .. }
+        | State::Downloading { .. }
+        | State::Failed { .. }
+        | State::Cancelled { .. } => Cell::toned(why(job, view), tone),
+    };
+    vec![
+        job.id.to_string().into(),
+        Cell::toned(job.state.label().as_str(), tone),
+        title(job).into(),
+        job.request.job_type().as_str().into(),
+        credits(job).into(),
+        age(view.now.since(job.created_at)).into(),
+        note,
+    ]
+}
+
+/// What people know a job by: its name, else its prompt.
+pub fn title(job: &Job) -> String {
+    let name = line(job.name.as_deref().unwrap_or(job.request.prompt()));
+    if job.take > 1 { format!("{name} #{}", job.take) } else { name }
+}
+
+/// What was charged; with a tilde what it will cost.
+fn credits(job: &Job) -> String {
+    match job.charged {
+        Some(charged) => charged.to_string(),
+        None => format!("~{}", job.estimate),
+    }
+}
+
+fn file(job: &Job, listing: &Listing<'_>, look: Look) -> String {
+    let outputs = listing.outputs.get(&job.id).map(Vec::as_slice).unwrap_or_default();
+    let mut files = outputs.iter().filter_map(|o| o.file.as_ref());
+    let Some(first) = files.next() else { return String::new() };
+    let path = Path::new(&first.path);
+    let shown = match look {
+        Look::Piped => path,
+        Look::Terminal { .. } => path.strip_prefix(listing.videos).unwrap_or(path),
+    };
+    let shown = line(&shown.to_string_lossy());
+    match files.count() {
+        0 => shown,
+        n => format!("{shown} (+{n})"),
+    }
+}
+
+/// One sentence about a job that came to rest.
+pub fn rested(job: &Job, outputs: &[Output], view: &View) -> String {
+    let files = outputs.iter().filter(|o| o.published_at.is_some()).filter_map(|o| o.file.as_ref());
+    let mut parts = vec![format!("{} {}: {}", job.id, title(job), job.state.label())];
+    parts.extend(files.map(|file| line(&file.path)));
+    parts.push(why(job, view));
+    parts.retain(|part| !part.is_empty());
+    parts.join(", ")
+}
+
+/// What concerns every job: the holds, and that nobody works on the queue.
+pub fn notices(view: &View, daemon_runs: bool, jobs: &[Job]) -> Vec<String> {
+    let mut notices: Vec<String> = view
+        .holds
+        .iter()
+        .filter(|hold| hold.holds(view.now))
+        .map(|hold| {
+            let at = |t| wall(t, view.now, &view.zone);
+            let until = hold.until.map(|t| format!(", until {}", at(t))).unwrap_or_default();
+            let (name, why, remedy) = (hold.name.as_str(), line(&hold.why), hold.name.remedy());
+            format!(
+                "Nothing is submitted: {name} since {}{until} ({why}). {}",
+                at(hold.since),
+                capital(remedy)
+            )
+        })
+        .collect();
+    if let (true, Some(until)) = (notices.is_empty(), view.closed_until()) {
+        notices.push(format!("The provider asks for quiet until {}.", wall(until, view.now, &view.zone)));
+    }
+    if !daemon_runs && jobs.iter().any(|job| job.state.lane().is_some()) {
+        notices.push("No daemon is running, so nothing moves: klingd run".to_owned());
+    }
+    notices
+}
+
+/// Commands stay as they are typed.
+fn capital(remedy: &str) -> String {
+    if remedy.starts_with("klingd") {
+        return format!("To go on: {remedy}");
+    }
+    let mut chars = remedy.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::samples;
+    use super::*;
+    use crate::domain::{
+        AttemptNo, Credits, HoldName,
+        hold::Hold,
+        job::Reason,
+        state::{Failure, Link, Watch},
+    };
+    use crate::store::submit::Budget;
+
+    const WIDE: Look = Look::Terminal { width: 140, height: 40, colour: false };
+    const NARROW: Look = Look::Terminal { width: 80, height: 24, colour: false };
+
+    fn jobs() -> Vec<Job> {
+        let doubt = Job { id: JobId(8), take: 2, ..samples::in_doubt() };
+        let held = |watch| samples::submitted(State::Generating { task: samples::task(), watch });
+        let since = samples::at(0);
+        vec![
+            samples::queued(),
+            doubt,
+            Job { id: JobId(9), name: None, ..samples::generating() },
+            Job { id: JobId(10), not_before: Some(samples::at(14_400)), ..samples::queued() },
+            Job { id: JobId(11), ..held(Watch::NoUrl { since, held: true }) },
+            Job { id: JobId(12), ..held(Watch::OtherKey { since }) },
+            Job { id: JobId(13), ..samples::done() },
+            Job {
+                id: JobId(14),
+                ..samples::failed("INVALID_PROMPT", "the \x1b[31mprompt\nis refused", None)
+            },
+            Job { id: JobId(15), ..samples::failed(Failure::LOST, "404", Some(samples::task())) },
+            Job { id: JobId(16), ..samples::submitted(State::Cancelled { task: Some(samples::task()) }) },
+        ]
+    }
+
+    fn show(jobs: &[Job], view: &View, look: Look) -> String {
+        let outputs = HashMap::from([(JobId(13), samples::outputs())]);
+        list(&Listing { jobs, outputs: &outputs, view, videos: Path::new("/data/videos") }, look)
+    }
+
+    #[test]
+    fn says_why_and_what_to_do() {
+        insta::assert_snapshot!("wide", show(&jobs(), &samples::view(), WIDE));
+        insta::assert_snapshot!("narrow", show(&jobs(), &samples::view(), NARROW));
+        insta::assert_snapshot!("piped", show(&jobs(), &samples::view(), Look::Piped));
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal() {
+        let long = Job { name: Some("x".repeat(300)), ..samples::queued() };
+        for width in [40, 60, 80, 100, 200] {
+            let look = Look::Terminal { width, height: 24, colour: false };
+            let text = show(&[jobs(), vec![long.clone()]].concat(), &samples::view(), look);
+            let widest = text.lines().map(|l| l.chars().count()).max().unwrap();
+            assert!(widest <= usize::from(width), "{width}:\n{text}");
+        }
+    }
+
+    #[test]
+    fn every_hold_has_its_remedy() {
+        let hold =
+            |name, until| Hold { name, since: samples::at(0), why: "because".into(), until, probe_at: None };
+        let mut all = Vec::new();
+        for name in HoldName::ALL {
+            let until = (name == HoldName::Rate).then(|| samples::at(7200));
+            let view = View { holds: vec![hold(name, until)], ..samples::view() };
+            all.extend(notices(&view, true, &[]));
+            all.push(format!("    {}", why(&samples::queued(), &view)));
+        }
+        insta::assert_snapshot!(all.join("\n"));
+    }
+
+    #[test]
+    fn a_cap_is_named() {
+        let caps = |budget| View { budget, ..samples::view() };
+        let per_job = caps(Budget { per_job: Credits::new(100), ..Budget::default() });
+        assert_eq!(why(&samples::queued(), &per_job), "budget: above budget.per_job");
+        assert_eq!(per_job.reason(&samples::queued()), Some(Reason::Budget));
+        let own = Job { max_credits: Some(Credits::new(199)), ..samples::queued() };
+        assert_eq!(why(&own, &samples::view()), "budget: above its max_credits");
+    }
+
+    #[test]
+    fn a_closed_gate_is_why_queued_jobs_wait() {
+        let mut view = samples::view();
+        view.gate.closed_until = Some(view.now + Duration::from_secs(600));
+        assert_eq!(why(&samples::queued(), &view), "rate: until 10:41");
+        assert_eq!(view.reason(&samples::generating()), None);
+        assert_eq!(notices(&view, true, &[]), ["The provider asks for quiet until 10:41."]);
+    }
+
+    #[test]
+    fn nothing_moves_without_a_daemon() {
+        let jobs = jobs();
+        let said = notices(&samples::view(), false, &jobs);
+        assert_eq!(said, ["No daemon is running, so nothing moves: klingd run"]);
+        assert!(notices(&samples::view(), false, &[samples::done()]).is_empty());
+    }
+
+    #[test]
+    fn moving_jobs_say_what_is_odd() {
+        let view = samples::view();
+        let expired = State::Downloading { task: samples::task(), missing: [0].into(), link: Link::Wanted };
+        assert_eq!(why(&samples::submitted(expired), &view), "link expired, asks for a fresh one");
+        let on_the_wire = State::Submitting { attempt: AttemptNo(1), cancel: true, accepted: None };
+        assert_eq!(why(&samples::submitted(on_the_wire), &view), "cancelled as soon as the answer is there");
+        assert_eq!(why(&samples::generating(), &view), "");
+    }
+}

@@ -1,0 +1,200 @@
+//! `klingd status`.
+
+use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf};
+
+use serde_json::{Value, json};
+
+use super::{
+    super::{json::time, view::View},
+    text::line,
+    time::{span, wall},
+};
+use crate::{
+    domain::{Timestamp, state::Label},
+    store::view::Sums,
+};
+
+/// The daemon and its queue.
+pub struct Status {
+    /// Where the queue lives.
+    pub data_dir: PathBuf,
+    /// Who holds it, by their own word; `None` when no daemon runs.
+    pub holder: Option<String>,
+    /// `real` or `sandbox`; `None` before the first run.
+    pub world: Option<String>,
+    /// Holds, gate, caps.
+    pub view: View,
+    /// Tasks in flight that are tried at the moment.
+    pub slots: u32,
+    /// Jobs by state, all states.
+    pub depth: BTreeMap<Label, u64>,
+    /// Jobs that need a person.
+    pub in_need: u64,
+    /// The ledger since midnight.
+    pub today: Sums,
+    /// When the oldest queued job was made.
+    pub oldest_waiting: Option<Timestamp>,
+}
+
+impl Status {
+    fn of(&self, label: Label) -> u64 {
+        self.depth.get(&label).copied().unwrap_or(0)
+    }
+
+    /// Tasks that hold one of the provider's slots, or may.
+    fn in_flight(&self) -> u64 {
+        self.of(Label::Submitting) + self.of(Label::Generating)
+    }
+}
+
+/// For a person.
+pub fn status(s: &Status) -> String {
+    let view = &s.view;
+    let at = |t: Timestamp| wall(t, view.now, &view.zone);
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let mut row = |key: &str, value: String| writeln!(text, "{key:<14}{value}").ok();
+    row(
+        "Daemon",
+        s.holder
+            .as_deref()
+            .map_or("not running: klingd run".to_owned(), |by| format!("running ({})", line(by))),
+    );
+    row("Queue", format!("{} ({})", s.data_dir.display(), s.world.as_deref().unwrap_or("never run")));
+    for hold in &view.holds {
+        let until = hold.until.map(|t| format!(", until {}", at(t))).unwrap_or_default();
+        let since = format!("{} since {}{until}: {}", hold.name.as_str(), at(hold.since), line(&hold.why));
+        row("Hold", format!("{since}\n{:14}{}", "", hold.name.remedy()));
+    }
+    row("Gate", gate(s));
+    row("In flight", format!("{} of {} slots", s.in_flight(), s.slots));
+    let depth: Vec<_> =
+        Label::ALL.iter().filter(|l| s.of(**l) > 0).map(|l| format!("{} {l}", s.of(*l))).collect();
+    row("Jobs", if depth.is_empty() { "none".to_owned() } else { depth.join(", ") });
+    if s.in_need > 0 {
+        row("Needs you", format!("{}: klingd list shows which and how", s.in_need));
+    }
+    if let Some(oldest) = s.oldest_waiting {
+        row("Oldest waits", span(view.now.since(oldest)));
+    }
+    let Sums { charged, reserved, in_doubt } = s.today;
+    row("Today", format!("{charged} credits charged, {reserved} reserved, {in_doubt} in doubt"));
+    text.trim_end().to_owned()
+}
+
+fn gate(s: &Status) -> String {
+    let strikes = match s.view.gate.strikes {
+        0 => String::new(),
+        n => format!("; {n} refusals in a row"),
+    };
+    match s.view.closed_until() {
+        Some(until) => format!("closed until {}{strikes}", wall(until, s.view.now, &s.view.zone)),
+        None => format!("open{strikes}"),
+    }
+}
+
+/// For a program.
+pub fn status_json(s: &Status) -> Value {
+    let jobs: serde_json::Map<String, Value> =
+        Label::ALL.iter().map(|l| (l.as_str().to_owned(), s.of(*l).into())).collect();
+    let holds: Vec<_> = s
+        .view
+        .holds
+        .iter()
+        .map(|hold| {
+            json!({
+                "name": hold.name,
+                "since": hold.since.to_string(),
+                "why": hold.why,
+                "until": time(hold.until),
+                "probe_at": time(hold.probe_at),
+                "remedy": hold.name.remedy(),
+            })
+        })
+        .collect();
+    json!({
+        "running": s.holder.is_some(),
+        "holder": s.holder,
+        "data_dir": s.data_dir,
+        "world": s.world,
+        "holds": holds,
+        "gate": {
+            "closed_until": time(s.view.closed_until()),
+            "strikes": s.view.gate.strikes,
+            "slots": s.slots,
+            "ceiling": s.view.gate.ceiling.map(|c| c.slots),
+        },
+        "in_flight": s.in_flight(),
+        "jobs": jobs,
+        "needs_person": s.in_need,
+        "today": {
+            "charged_credits": s.today.charged,
+            "reserved_credits": s.today.reserved,
+            "in_doubt_credits": s.today.in_doubt,
+        },
+        "oldest_waiting": time(s.oldest_waiting),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::samples;
+    use super::*;
+    use crate::domain::{Credits, HoldName, hold::Hold};
+
+    fn quiet() -> Status {
+        Status {
+            data_dir: "/var/lib/klingd".into(),
+            holder: None,
+            world: None,
+            view: samples::view(),
+            slots: 3,
+            depth: BTreeMap::new(),
+            in_need: 0,
+            today: Sums::default(),
+            oldest_waiting: None,
+        }
+    }
+
+    fn busy() -> Status {
+        let mut view = samples::view();
+        view.gate.closed_until = Some(view.now + Duration::from_secs(60));
+        view.gate.strikes = 2;
+        view.holds.push(Hold {
+            name: HoldName::Credits,
+            since: samples::at(10),
+            why: "402: not enough credits".into(),
+            until: None,
+            probe_at: Some(samples::at(910)),
+        });
+        Status {
+            holder: Some("klingd, process 42".into()),
+            world: Some("real".into()),
+            view,
+            depth: [(Label::Queued, 12), (Label::Generating, 2), (Label::InDoubt, 1)].into(),
+            in_need: 1,
+            today: Sums {
+                charged: Credits::new(12_400),
+                reserved: Credits::new(400),
+                in_doubt: Credits::new(200),
+            },
+            oldest_waiting: Some(samples::at(0)),
+            ..quiet()
+        }
+    }
+
+    #[test]
+    fn people_and_programs_see_the_same() {
+        insta::assert_snapshot!("quiet", status(&quiet()));
+        insta::assert_snapshot!("busy", status(&busy()));
+        insta::assert_json_snapshot!("busy_json", status_json(&busy()));
+    }
+
+    #[test]
+    fn keys_are_always_there() {
+        let keys = |v: Value| v.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        assert_eq!(keys(status_json(&quiet())), keys(status_json(&busy())));
+    }
+}

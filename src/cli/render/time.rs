@@ -1,0 +1,66 @@
+//! Times and durations as people read them.
+
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+
+use crate::domain::Timestamp;
+
+/// `t` on the wall clock of `zone`: the hour alone when it is today, else with the day.
+pub fn wall(t: Timestamp, now: Timestamp, zone: &TimeZone) -> String {
+    let zoned =
+        |t: Timestamp| jiff::Timestamp::from_millisecond(t.as_millis()).map(|t| t.to_zoned(zone.clone()));
+    let (Ok(then), Ok(today)) = (zoned(t), zoned(now)) else { return t.to_string() };
+    let format = if then.date() == today.date() { "%H:%M" } else { "%Y-%m-%d %H:%M" };
+    then.strftime(format).to_string()
+}
+
+/// The same with the day and the second, for a history.
+pub fn exact(t: Timestamp, zone: &TimeZone) -> String {
+    match jiff::Timestamp::from_millisecond(t.as_millis()) {
+        Ok(then) => then.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        Err(_) => t.to_string(),
+    }
+}
+
+/// A duration by its two largest units.
+pub fn span(d: Duration) -> String {
+    let s = d.as_secs();
+    let (days, hours, minutes, seconds) = (s / 86_400, s / 3600 % 24, s / 60 % 60, s % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m {seconds:02}s"),
+        (0, _, _) => format!("{hours}h {minutes:02}m"),
+        (_, _, _) => format!("{days}d {hours}h"),
+    }
+}
+
+/// A duration by its largest unit, for a narrow column.
+pub fn age(d: Duration) -> String {
+    let whole = span(d);
+    whole.split(' ').next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn today_needs_no_date() {
+        let t = |text: &str| text.parse::<Timestamp>().unwrap();
+        let now = t("2026-02-05T10:00:00Z");
+        let (utc, east) = (TimeZone::UTC, TimeZone::fixed(jiff::tz::offset(10)));
+        assert_eq!(wall(t("2026-02-05T23:04:05Z"), now, &utc), "23:04");
+        assert_eq!(wall(t("2026-02-05T23:04:05Z"), now, &east), "2026-02-06 09:04");
+        assert_eq!(exact(t("2026-02-05T23:04:05Z"), &utc), "2026-02-05 23:04:05");
+    }
+
+    #[test]
+    fn spans_have_two_units() {
+        let cases = [(0, "0s"), (59, "59s"), (61, "1m 01s"), (3_600, "1h 00m"), (90_000, "1d 1h")];
+        for (s, text) in cases {
+            assert_eq!(span(Duration::from_secs(s)), text);
+        }
+        assert_eq!(age(Duration::from_secs(90_000)), "1d");
+    }
+}
