@@ -125,10 +125,6 @@ async fn adopt(c: &mut SqliteConnection, job: JobId, attempt: AttemptNo, task: T
         .flatten();
     let event = Event::Accepted { attempt, task: task.clone(), charged: None, source: Source::Person };
     let label = state.label();
-    if matches!(state, State::Submitting { attempt: wire, .. } if wire == attempt) {
-        let why = "its request is on the wire; the answer says which task it made";
-        return Err(StoreError::NotNow { job, state: label, why });
-    }
     let follows = state.apply(&event).is_ok_and(|next| next.task() == Some(&task));
     if has.is_some_and(|has| has != task.as_str()) && !follows {
         let why = "this attempt has a task already, and it does well";
