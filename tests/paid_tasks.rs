@@ -22,7 +22,7 @@ use klingd::{
         Access, Store,
         download::OutputFile,
         enqueue::NewBatch,
-        person::Resolution,
+        person::{Edit, Resolution},
         submit::{Budget, ClaimPolicy, SubmitOutcome},
     },
 };
@@ -217,4 +217,39 @@ async fn a_clock_that_jumps_back_does_not_stop_following() {
     queue.store.settle_poll(queue.id, version, plan, None, false, ahead).await.unwrap();
     let due = queue.store.due_downloads(10, &HashSet::new(), now()).await.unwrap();
     assert_eq!(due.jobs.len(), 1);
+}
+
+/// Two attempts, both paid after all: the job follows one, and says of the other.
+#[tokio::test]
+async fn a_second_paid_task_is_said() {
+    let queue = Queue::new().await;
+    let first = queue.submit_to(HERE, "key").await;
+    queue.in_doubt(first).await;
+    queue.resubmit(first).await;
+    let second = queue.submit_to(HERE, "key").await;
+    queue.accepted(second, "n75second").await;
+    queue.accepted(first, "n75first").await;
+    let job = queue.job().await;
+    assert_eq!(job.state.task(), Some(&task("n75second")));
+    assert_eq!(job.notes, ["task n75first of attempt 1 is paid too, and not followed"]);
+    assert_eq!(job.paid_attempts, 2);
+}
+
+/// A person's `set --not-before` while the request is on the wire holds for what comes back to the queue, and only for
+/// that: a task is paid and looked at when its time comes.
+#[tokio::test]
+async fn a_time_set_on_the_wire_holds_for_the_queue_alone() {
+    let tomorrow = now() + std::time::Duration::from_secs(24 * 3600);
+    for (accepted, due_later) in [(true, false), (false, true)] {
+        let queue = Queue::new().await;
+        let attempt = queue.submit_to(HERE, "key").await;
+        let edit = Edit { not_before: Some(tomorrow), ..Edit::default() };
+        queue.store.edit(queue.id, edit, now()).await.unwrap();
+        if accepted {
+            queue.accepted(attempt, "n75first").await;
+        } else {
+            queue.refused_for_now(attempt).await;
+        }
+        assert_eq!(queue.job().await.due_at.unwrap() >= tomorrow, due_later, "accepted: {accepted}");
+    }
 }
