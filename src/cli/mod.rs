@@ -56,7 +56,7 @@ pub struct Global {
     /// The configuration file [env: KLINGD_CONFIG]
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// The data directory: database, videos, inbox [env: KLINGD_DATA_DIR]
+    /// The data directory: database and videos [env: KLINGD_DATA_DIR]
     #[arg(long, global = true, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     /// One JSON object a line on stdout

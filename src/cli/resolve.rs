@@ -49,9 +49,9 @@ pub struct ResolveArgs {
     note: Option<String>,
 }
 
-/// Exactly one of them.
+/// Exactly one of them; without any, the ways are said.
 #[derive(Args)]
-#[group(required = true, multiple = false)]
+#[group(multiple = false)]
 struct WayArgs {
     /// It was accepted: this is its task, as the provider's panel shows it
     #[arg(long, value_name = "ID")]
@@ -77,8 +77,8 @@ enum Way {
 }
 
 impl Way {
-    fn of(args: &WayArgs, force: bool) -> Result<Self> {
-        // clap sees to it that exactly one is there.
+    fn of(args: &WayArgs, force: bool, id: i64) -> Result<Self> {
+        // clap sees to it that there is not more than one.
         Ok(match &args.task_id {
             Some(text) => {
                 let task = TaskId::parse(text.trim()).ok_or_else(|| {
@@ -88,15 +88,28 @@ impl Way {
             }
             None if args.not_charged => Way::NotCharged,
             None if args.write_off => Way::WriteOff,
-            None => Way::Resubmit,
+            None if args.resubmit => Way::Resubmit,
+            None => return Err(Refusal::usage(ways(id))),
         })
     }
+}
+
+/// What every view names as the next command, `klingd resolve 12`, says when it is typed as it stands.
+fn ways(id: i64) -> String {
+    format!(
+        "look into the provider's panel whether it made a task, then say what you found:\n\
+         \x20 klingd resolve {id} --task-id T       it is there: compared with what was sent, then followed\n\
+         \x20 klingd resolve {id} --not-charged     it is not there: back to the queue\n\
+         \x20 klingd resolve {id} --write-off       give it up; it counts as spent\n\
+         \x20 klingd resolve {id} --resubmit        pay again on purpose"
+    )
 }
 
 /// Resolves.
 pub async fn run(context: Context, args: ResolveArgs) -> Result<Exit> {
     let config = context.config()?;
-    let way = Way::of(&args.way, args.force)?;
+    let first = args.ids.first().copied().unwrap_or_default();
+    let way = Way::of(&args.way, args.force, first)?;
     if args.note.as_ref().is_some_and(|note| note.chars().count() > MAX_NOTE_CHARS) {
         return Err(Refusal::usage(format!("--note: at most {MAX_NOTE_CHARS} characters")));
     }

@@ -5,6 +5,7 @@ use std::{
     error::Error,
     fs::File,
     io::ErrorKind,
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -146,6 +147,7 @@ async fn prepare(path: &Path, options: &SqliteConnectOptions, access: Access) ->
         .create(true)
         .truncate(false)
         .write(true)
+        .mode(0o660)
         .open(path.with_extension("schema.lock"))
         .map_err(file)?;
     // On a blocking thread: whoever holds it may be another open of this very process, waiting for this very thread.
@@ -197,7 +199,6 @@ fn open_failed(path: &Path, e: &(dyn Error + 'static)) -> OpenError {
 
 /// SQLite would create the file readable by all; prompts and signed links are nobody else's business.
 fn create_private(path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt as _;
     match File::options().create_new(true).write(true).mode(0o660).open(path) {
         Ok(_) => Ok(()),
         Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),

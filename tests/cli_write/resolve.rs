@@ -227,3 +227,12 @@ async fn wrong_use_is_2() {
     rig.run(&["resolve", "1", "--not-charged"]).is(2).says("job 1 is queued");
     rig.run(&["resolve", "1", "99", "--write-off"]).is(7).says("there is no job 99");
 }
+
+/// Every view names `klingd resolve ID` as the next command: typed as it stands, it says how to go on.
+#[test]
+fn without_a_way_it_names_the_ways() {
+    let mut said = Rig::new().run(&["resolve", "12"]).is(2);
+    for way in ["--task-id", "--not-charged", "--write-off", "--resubmit"] {
+        said = said.says(&format!("klingd resolve 12 {way}"));
+    }
+}

@@ -8,7 +8,7 @@ use super::{
     super::view::View,
     history::{failed, sentence},
     list::title,
-    text::{block, line, size},
+    text::{block, cut, line, size},
     time::{exact, span, wall},
     why::{next_step, why},
 };
@@ -22,6 +22,8 @@ use crate::{
 
 /// Where the values begin.
 const VALUE: usize = 19;
+/// Characters of the headline: a prompt that stands in for a name is shown whole below.
+const TITLE_CHARS: usize = 80;
 
 /// What is shown of a job.
 pub struct Everything<'a> {
@@ -75,7 +77,7 @@ impl Page {
 
 fn head(of: &Everything<'_>, page: &mut Page) {
     let (job, view) = (of.job, of.view);
-    writeln!(page.0, "Job {}: {}", job.id, title(job)).ok();
+    writeln!(page.0, "Job {}: {}", job.id, cut(&title(job), TITLE_CHARS)).ok();
     page.row("State", job.state.label().as_str());
     page.row("Why", why(job, view));
     if let Some(failure) = &job.error {
