@@ -101,7 +101,7 @@ CREATE TABLE attempts (
     PRIMARY KEY (job_id, n)
 ) STRICT;
 CREATE INDEX attempts_that_count ON attempts (started_at) WHERE charge <> 'free';
-CREATE INDEX attempts_open       ON attempts (charge) WHERE charge IN ('reserved', 'in_doubt');
+CREATE INDEX attempts_in_doubt   ON attempts (job_id) WHERE charge = 'in_doubt';
 CREATE UNIQUE INDEX attempts_by_task ON attempts (task_id) WHERE task_id IS NOT NULL;
 
 -- One row a video of a finished task.

@@ -7,7 +7,7 @@ use crate::{
     clock::{Clock, local},
     config::Config,
     daemon::claim_policy,
-    domain::{Job, Reason, State, Timestamp, gate::Gate, hold::Hold},
+    domain::{Job, JobId, Reason, State, Timestamp, gate::Gate, hold::Hold},
     store::{
         Store,
         submit::{Budget, Cap, Spent},
@@ -25,6 +25,8 @@ pub struct View {
     pub budget: Budget,
     /// What counts against them.
     pub spent: Spent,
+    /// Jobs that went on while an attempt of theirs is in doubt.
+    pub doubts: Vec<JobId>,
     /// Whether the queue is the sandbox's.
     pub sandbox: bool,
     /// When this was read.
@@ -44,6 +46,7 @@ impl View {
             gate: store.gate().await?,
             spent: store.spent(&budget, clock.day_start(now)).await?,
             budget,
+            doubts: store.open_doubts().await?,
             sandbox: config.sandbox,
             now,
             zone: local(now).time_zone().clone(),

@@ -239,6 +239,18 @@ impl Store {
             .collect()
     }
 
+    /// Jobs that went on (`resolve --resubmit`) while an attempt of theirs is still in doubt; the oldest few.
+    pub async fn open_doubts(&self) -> Result<Vec<JobId>> {
+        let ids: Vec<i64> = sqlx::query_scalar(
+            "SELECT DISTINCT a.job_id FROM attempts a JOIN jobs j ON j.id = a.job_id
+             WHERE a.charge = 'in_doubt' AND j.state <> 'in_doubt' ORDER BY a.job_id LIMIT ?",
+        )
+        .bind(RECENT)
+        .fetch_all(&self.readers)
+        .await?;
+        Ok(ids.into_iter().map(JobId).collect())
+    }
+
     /// Sums of the ledger since a time.
     pub async fn sums(&self, since: Timestamp) -> Result<Sums> {
         let r = sqlx::query(

@@ -136,6 +136,11 @@ pub fn notices(view: &View, daemon_runs: bool, jobs: &[Job]) -> Vec<String> {
     if let (true, Some(until)) = (notices.is_empty(), view.closed_until()) {
         notices.push(format!("The provider asks for quiet until {}.", wall(until, view.now, &view.zone)));
     }
+    for id in &view.doubts {
+        notices.push(format!(
+            "An earlier attempt of job {id} is still in doubt and counts as spent: klingd show {id}"
+        ));
+    }
     if !daemon_runs && jobs.iter().any(|job| job.state.lane().is_some()) {
         notices.push(format!("No daemon is running, so nothing moves: {}", view.start()));
     }
@@ -243,6 +248,16 @@ mod tests {
         assert_eq!(why(&samples::queued(), &view), "rate: until 10:41");
         assert_eq!(view.reason(&samples::generating()), None);
         assert_eq!(notices(&view, true, &[]), ["The provider asks for quiet until 10:41."]);
+    }
+
+    /// After `resolve --resubmit` the job looks like any other; the first attempt may be paid all the same.
+    #[test]
+    fn an_earlier_doubt_is_not_forgotten() {
+        let view = View { doubts: vec![JobId(3)], ..samples::view() };
+        assert_eq!(
+            notices(&view, true, &[samples::done()]),
+            ["An earlier attempt of job 3 is still in doubt and counts as spent: klingd show 3"]
+        );
     }
 
     #[test]

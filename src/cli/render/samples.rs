@@ -27,6 +27,7 @@ pub fn at(s: u64) -> Timestamp {
 
 pub fn view() -> View {
     View {
+        doubts: Vec::new(),
         sandbox: false,
         holds: Vec::new(),
         gate: Gate::default(),
