@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use crate::{
     clock::Clock,
     config::{ApiKey, Config, OnInternalError, OnUncleanStop},
-    disk::{self, Ballast, Template, lock::DirLock},
+    disk::{self, Template, lock::DirLock},
     domain::{
         Credits, Timestamp,
         gate::GatePolicy,
@@ -43,8 +43,6 @@ use crate::{
     },
 };
 
-/// Room that is kept beside the database, so that the last commits get through on a full disk: a thousand answers.
-const RESERVE_BYTES: u64 = 8 * 1024 * 1024;
 /// The shortest time between two questions of `--until-idle` whether anything moves.
 const IDLE_PAUSE: Duration = Duration::from_millis(20);
 /// The longest, when nothing was committed meanwhile.
@@ -227,9 +225,7 @@ pub async fn recover_alone(config: &Config, store: &Store, clock: Clock) -> Resu
         return Ok(Recovered::default());
     }
     let _lock = lock(&config.data_dir, clock)?;
-    let recovered = recover(&answers).await?;
-    after_recovery(recovered, store, config, clock).await?;
-    Ok(recovered)
+    recover_and_hold(&answers, config).await
 }
 
 /// The two calls' part of the configuration.
@@ -306,12 +302,7 @@ async fn serve(
     stop: &CancellationToken,
 ) -> Result<Ended> {
     let started = clock.now();
-    let reserve = Ballast::ensure(&config.data_dir.join("reserve"), RESERVE_BYTES);
-    if let Err(error) = reserve {
-        warn!("there is no room for the reserve beside the database: {error}");
-    }
-    let recovered = recover(&lanes.submit.answers).await.context("recovery at the start failed")?;
-    after_recovery(recovered, store, config, clock).await?;
+    recover_and_hold(&lanes.submit.answers, config).await?;
     // A disk that has room by now must not look, to whoever asks whether anything moves, like one that is full.
     lanes.submit.watch_disk().await?;
     let policy = lanes.submit.policy.clone();
@@ -336,17 +327,28 @@ async fn serve(
     }
 }
 
-async fn after_recovery(recovered: Recovered, store: &Store, config: &Config, clock: Clock) -> Result<()> {
+/// Recovery, and what it means for submits. The hold stands before the first job leaves the wire: killed in between, the
+/// next start would find nobody there.
+async fn recover_and_hold(answers: &Answers, config: &Config) -> Result<Recovered> {
+    let store = &answers.store;
+    let on_the_wire = store.on_the_wire().await?.len();
+    let stands = store.holds().await?.iter().any(|h| h.name == HoldName::UncleanStop);
+    let holds = on_the_wire > 0 && !stands && config.submit.on_unclean_stop == OnUncleanStop::Hold;
+    if holds {
+        let why = format!("{on_the_wire} jobs were on the wire when klingd was killed");
+        let since = answers.clock.now();
+        store.hold(Hold { name: HoldName::UncleanStop, since, why, until: None, probe_at: None }).await?;
+    }
+    let recovered = recover(answers).await.context("recovery at the start failed")?;
     let Recovered { replayed, in_doubt } = recovered;
     if replayed + in_doubt > 0 {
         warn!(replayed, in_doubt, "the last run ended while requests were on the wire");
     }
-    if in_doubt > 0 && config.submit.on_unclean_stop == OnUncleanStop::Hold {
-        let why = format!("{in_doubt} jobs were on the wire when klingd was killed");
-        let since = clock.now();
-        store.hold(Hold { name: HoldName::UncleanStop, since, why, until: None, probe_at: None }).await?;
+    if holds && in_doubt == 0 {
+        // Evidence settled every one of them.
+        store.lift(vec![HoldName::UncleanStop]).await?;
     }
-    Ok(())
+    Ok(recovered)
 }
 
 async fn idle(store: &Store, policy: &ClaimPolicy, since: Timestamp, clock: Clock) -> Result<Ended> {

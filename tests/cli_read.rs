@@ -343,6 +343,8 @@ async fn wait_ends_as_the_jobs_did() {
     rig.run(&["wait", "99"]).is(7);
     rig.run(&["wait", "--batch", "nothing"]).is(7);
     rig.run(&["wait"]).is(2);
+    // It names no job: it must not say at once that all is done.
+    rig.run(&["wait", "--timeout", "1s"]).is(2);
     assert_eq!(rig.run(&["wait", &done, "-q"]).is(0).out, "");
     assert_eq!(rig.run(&["wait", &done, "--json"]).is(0).json()[0]["state"], "done");
 }

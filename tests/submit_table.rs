@@ -156,6 +156,12 @@ async fn a_refused_connection_is_not_sent() {
 }
 
 #[tokio::test]
+async fn a_name_that_does_not_resolve_is_not_sent() {
+    // RFC 6761: nobody's resolver knows a name in .invalid.
+    is_not_sent(Rig::new("").await, "https://klingd.invalid").await;
+}
+
+#[tokio::test]
 async fn a_failed_tls_handshake_is_not_sent() {
     let rig = Rig::new("").await;
     let elsewhere = rig.sandbox.base_url().replace("http://", "https://");

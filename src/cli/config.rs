@@ -68,7 +68,8 @@ fn init(context: &Context, path: Option<PathBuf>) -> Result<()> {
     }
     disk::write_atomically(&path, config::EXAMPLE.as_bytes(), disk::Access::Group, disk::Clobber::Refuse)
         .context("the configuration was not written")?;
-    context.print(&path.display().to_string());
+    let path = path.display().to_string();
+    context.print(&if context.global.json { json!({ "path": path }).to_string() } else { path });
     context.say("every key is in it, with its default; klingd config check reads it");
     Ok(())
 }

@@ -132,9 +132,11 @@ pub async fn run(context: Context, args: EnqueueArgs) -> Result<Exit> {
         return Ok(Exit::Done);
     }
     if !context.daemon_runs(&config.data_dir) {
-        context.say(
-            "warning: no daemon serves this queue, so nothing is submitted yet; start one: klingd run (or systemctl start klingd)",
-        );
+        let service = if config.sandbox { "" } else { " (or systemctl start klingd)" };
+        context.say(&format!(
+            "warning: no daemon serves this queue, so nothing is submitted yet; start one: {}{service}",
+            super::view::start(config.sandbox)
+        ));
     }
     if waits && !ids.is_empty() { wait::run(context, WaitArgs::of(ids)).await } else { Ok(Exit::Done) }
 }

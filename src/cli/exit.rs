@@ -81,8 +81,23 @@ impl Refusal {
 /// Says an error on stderr and gives its exit code.
 #[expect(clippy::print_stderr, reason = "errors of commands are said here and nowhere else")]
 pub fn report(error: &anyhow::Error, _quiet: bool) -> Exit {
-    eprintln!("klingd: {error:#}");
+    eprintln!("klingd: {}", sentence(error));
     exit_of(error)
+}
+
+/// The error and its causes. Many of ours end with their cause's words already: those are not said twice.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut said = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if said.contains(&cause) {
+            continue;
+        }
+        if !said.is_empty() {
+            said.push_str(": ");
+        }
+        said.push_str(&cause);
+    }
+    said
 }
 
 fn exit_of(error: &anyhow::Error) -> Exit {
@@ -112,4 +127,17 @@ fn exit_of(error: &anyhow::Error) -> Exit {
         }
     }
     Exit::Failed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let denied = || anyhow::anyhow!("permission denied");
+        assert_eq!(sentence(&denied().context("no file")), "no file: permission denied");
+        let whole = denied().context("no file: permission denied; ask the owner");
+        assert_eq!(sentence(&whole), "no file: permission denied; ask the owner");
+    }
 }

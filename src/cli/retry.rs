@@ -1,6 +1,8 @@
 //! `klingd retry`: the failed step again. A paid task is asked and fetched again for free; a new render is paid again,
 //! so it asks.
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
 use clap::Args;
 
@@ -14,10 +16,10 @@ use super::{
 use crate::{
     config::Config,
     domain::{
-        Job, JobId, State,
+        AttemptNo, Job, JobId, State, TaskId,
         plan::retry::{RetryPlan, retry as plan},
     },
-    store::Store,
+    store::{Store, person::Resolution},
 };
 
 /// Flags of `retry`.
@@ -54,6 +56,15 @@ async fn again(
     let job = store.job(id).await?;
     let plan = plan(&job.state, maybe_paid(store, id).await?, new_render)
         .ok_or_else(|| Refusal::usage(nothing_to_retry(&job)))?;
+    if plan == RetryPlan::Render
+        && !new_render
+        && let Some((attempt, task)) = other_task(store, &job).await?
+    {
+        let sentence =
+            format!("job {id} follows task {task} of attempt {attempt}, for free: it is paid, too");
+        store.resolve(id, attempt, Resolution::Adopt(task), None, context.clock.now()).await?;
+        return changed(context, config, store, id, &sentence).await;
+    }
     let price = job.estimate;
     let sentence = match plan {
         RetryPlan::Follow => {
@@ -80,6 +91,21 @@ async fn again(
     }
     store.retry(id, plan, context.clock.now()).await?;
     changed(context, config, store, id, &sentence).await
+}
+
+/// A task that another attempt made and that the job never followed: paid, and nobody has asked for its video yet.
+async fn other_task(store: &Store, job: &Job) -> Result<Option<(AttemptNo, TaskId)>> {
+    let mut state = State::Queued;
+    let mut followed = BTreeSet::new();
+    for change in store.history(job.id).await? {
+        if let Ok(next) = state.clone().apply(&change.event) {
+            state = next;
+        }
+        followed.extend(state.task().cloned());
+    }
+    let attempts = store.attempts(job.id).await?;
+    let mut tasks = attempts.into_iter().filter_map(|a| Some((a.n, TaskId::parse(&a.task_id?)?)));
+    Ok(tasks.find(|(_, task)| !followed.contains(task)))
 }
 
 fn spent_so_far(job: &Job) -> String {

@@ -6,10 +6,13 @@ use anyhow::Result;
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, Exit, run::signals};
+use super::{Context, Exit, exit::Refusal, run::signals};
 use crate::{
     clock::Clock,
-    sandbox::{Options, Sandbox, Server, faults::vocabulary},
+    sandbox::{
+        Options, Sandbox, Server,
+        faults::{Faults, vocabulary},
+    },
 };
 
 /// Flags of `sandbox`.
@@ -74,7 +77,7 @@ pub async fn run(context: Context, args: SandboxArgs) -> Result<Exit> {
         parallel_tasks: args.parallel,
         render_time: render..=render,
         video_bytes: args.video_bytes,
-        faults: args.faults.parse()?,
+        faults: args.faults.parse::<Faults>().map_err(|e| Refusal::usage(e.to_string()))?,
         ..Options::new(now)
     };
     let (sandbox, server) = Sandbox::bind(options).await?;

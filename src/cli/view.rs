@@ -25,6 +25,8 @@ pub struct View {
     pub budget: Budget,
     /// What counts against them.
     pub spent: Spent,
+    /// Whether the queue is the sandbox's.
+    pub sandbox: bool,
     /// When this was read.
     pub now: Timestamp,
     /// Where its reader is.
@@ -42,9 +44,15 @@ impl View {
             gate: store.gate().await?,
             spent: store.spent(&budget, clock.day_start(now)).await?,
             budget,
+            sandbox: config.sandbox,
             now,
             zone: local(now).time_zone().clone(),
         })
+    }
+
+    /// The command that starts a daemon for this queue.
+    pub fn start(&self) -> &'static str {
+        start(self.sandbox)
     }
 
     /// Why a job does not move, if it does not.
@@ -70,4 +78,9 @@ impl View {
     pub fn closed_until(&self) -> Option<Timestamp> {
         self.gate.closed_until.filter(|until| *until > self.now)
     }
+}
+
+/// The command that starts a daemon. `klingd run` would not serve the sandbox's queue, but submit what waits in the real one.
+pub fn start(sandbox: bool) -> &'static str {
+    if sandbox { "klingd run --sandbox" } else { "klingd run" }
 }

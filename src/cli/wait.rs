@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Result;
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 use super::{
     Context, Exit,
@@ -28,7 +28,9 @@ use crate::{
 
 /// Flags of `wait`.
 #[derive(Args)]
-#[group(id = "which", required = true, multiple = true)]
+// Not `#[group(id = "which")]`: that takes every flag in, and a lone --timeout would wait for nothing.
+#[group(skip)]
+#[command(group(ArgGroup::new("which").required(true).multiple(true)))]
 pub struct WaitArgs {
     /// The jobs' numbers
     #[arg(value_name = "ID", group = "which")]

@@ -17,6 +17,7 @@ use super::dir::{parent, sync_dir};
 use super::error::DiskError;
 use super::hash::Sha256;
 use super::open::plain_file;
+use super::small::{Access, set_access};
 
 /// What is read at a time to hash a file: large enough that system calls don't count.
 const HASH_BLOCK_BYTES: usize = 256 * 1024;
@@ -30,6 +31,8 @@ pub struct Part {
     written_bytes: u64,
     durable_bytes: u64,
     cap_bytes: u64,
+    /// Whether a power cut would leave the name. A small video gets its final one before anybody needs to know.
+    name_is_durable: bool,
 }
 
 /// A part that is complete and durable, still under its temporary name.
@@ -84,6 +87,7 @@ impl Part {
             written_bytes: kept_bytes,
             durable_bytes: kept_bytes,
             cap_bytes,
+            name_is_durable: kept_bytes > 0,
         })
     }
 
@@ -120,14 +124,21 @@ impl Part {
     /// success the next time. The way on is [`resume`](Part::resume) from the offset recorded before.
     pub fn sync(mut self) -> Result<Part, DiskError> {
         self.file.sync_data().map_err(DiskError::at("sync", &self.path))?;
+        if !self.name_is_durable {
+            // An offset recorded as durable is worth nothing when the name is lost.
+            sync_dir(parent(&self.path))?;
+            self.name_is_durable = true;
+        }
         self.durable_bytes = self.written_bytes;
         Ok(self)
     }
 
-    /// Ends the download: all of it is on the disk when this returns.
+    /// Ends the download: all of it is on the disk when this returns, readable by owner and group as it will be under
+    /// its final name.
     pub fn finish(self) -> Result<Finished, DiskError> {
         // Room that was reserved behind the end and not used goes back.
         self.file.set_len(self.written_bytes).map_err(DiskError::at("truncate", &self.path))?;
+        set_access(&self.file, Access::Group).map_err(DiskError::at("set the mode of", &self.path))?;
         self.file.sync_all().map_err(DiskError::at("sync", &self.path))?;
         let sha256 = Sha256::from_bytes(self.hasher.finalize().into());
         Ok(Finished { path: self.path, bytes: self.written_bytes, sha256 })
@@ -154,8 +165,6 @@ impl Part {
     fn create_at(path: &Path, cap_bytes: u64) -> Result<Part, DiskError> {
         let file = plain_file(path, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)?;
         claim(&file, path)?;
-        // An offset recorded as durable is worth nothing when the name is lost.
-        sync_dir(parent(path))?;
         Ok(Part {
             file,
             path: path.to_path_buf(),
@@ -163,6 +172,7 @@ impl Part {
             written_bytes: 0,
             durable_bytes: 0,
             cap_bytes,
+            name_is_durable: false,
         })
     }
 }
@@ -364,6 +374,7 @@ mod tests {
             written_bytes: 0,
             durable_bytes: 0,
             cap_bytes: CAP,
+            name_is_durable: false,
         };
         let error = part.write(b"x").unwrap_err();
         assert!(matches!(error, DiskError::Full { .. }), "{error:?}");

@@ -17,7 +17,7 @@ use super::error::DiskError;
 use super::hash::Sha256;
 use super::open::plain_file;
 use super::part::{Part, hash_start, part_path};
-use super::small::{Access, remove_durably, set_access};
+use super::small::remove_durably;
 
 /// What is copied at a time between filesystems.
 const COPY_BLOCK_BYTES: usize = 256 * 1024;
@@ -28,9 +28,8 @@ const COPY_BLOCK_BYTES: usize = 256 * 1024;
 /// [`DiskError::Exists`] when the name is taken: by a stranger, or by ourselves before a crash, which
 /// [`already_published`] tells apart.
 pub fn publish(part_path: &Path, final_path: &Path) -> Result<(), DiskError> {
-    let file = plain_file(part_path, OFlags::RDONLY)?;
-    set_access(&file, Access::Group).map_err(DiskError::at("set the mode of", part_path))?;
-    file.sync_all().map_err(DiskError::at("sync", part_path))?;
+    // What `Part::finish` ended is on the disk already, with its mode; only a plain file may get the name.
+    plain_file(part_path, OFlags::RDONLY)?;
     rename_no_clobber(part_path, final_path)
 }
 

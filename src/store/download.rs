@@ -11,7 +11,10 @@ use super::{
     step::{Fence, Moved, Step, step},
 };
 use crate::domain::{
-    Event, HoldName, JobId, Timestamp, job::Version, plan::download::FetchPlan, state::Lane,
+    Event, HoldName, JobId, Timestamp,
+    job::Version,
+    plan::download::{FetchPlan, RETRY_MAX},
+    state::Lane,
 };
 
 /// One video of a task.
@@ -56,14 +59,17 @@ pub struct OutputFile {
 }
 
 impl Store {
-    /// Jobs with videos to fetch, the longest due first, without those `busy` in a worker's hands.
+    /// Jobs with videos to fetch, the longest due first, without those `busy` in a worker's hands. What is due later than
+    /// the longest wait from now counts as due: the clock has jumped.
     pub async fn due_downloads(&self, limit: usize, busy: &HashSet<JobId>, now: Timestamp) -> Result<Due> {
-        let rows =
-            sqlx::query(select_job!("WHERE j.lane = 'download' AND j.due_at <= ? ORDER BY j.due_at LIMIT ?"))
-                .bind(now.as_millis())
-                .bind(i64::try_from(limit + busy.len()).unwrap_or(i64::MAX))
-                .fetch_all(&self.readers)
-                .await?;
+        let rows = sqlx::query(select_job!(
+            "WHERE j.lane = 'download' AND (j.due_at <= ? OR j.due_at > ?) ORDER BY j.due_at LIMIT ?"
+        ))
+        .bind(now.as_millis())
+        .bind((now + RETRY_MAX).as_millis())
+        .bind(i64::try_from(limit + busy.len()).unwrap_or(i64::MAX))
+        .fetch_all(&self.readers)
+        .await?;
         let next: Option<i64> =
             sqlx::query_scalar("SELECT min(due_at) FROM jobs WHERE lane = 'download' AND due_at > ?")
                 .bind(now.as_millis())

@@ -1,6 +1,6 @@
 //! Status calls: which are due, and what they showed.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use sqlx::SqliteConnection;
 
@@ -24,14 +24,23 @@ pub struct Due {
 }
 
 impl Store {
-    /// Jobs whose status call is due, at most `limit`, without those `busy` in a worker's hands.
-    pub async fn due_polls(&self, limit: usize, busy: &HashSet<JobId>, now: Timestamp) -> Result<Due> {
-        let rows =
-            sqlx::query(select_job!("WHERE j.lane = 'poll' AND j.due_at <= ? ORDER BY j.due_at LIMIT ?"))
-                .bind(now.as_millis())
-                .bind(i64::try_from(limit + busy.len()).unwrap_or(i64::MAX))
-                .fetch_all(&self.readers)
-                .await?;
+    /// Jobs whose status call is due, at most `limit`, without those `busy` in a worker's hands. What is due later than
+    /// `longest_wait` from now counts as due: the clock has jumped.
+    pub async fn due_polls(
+        &self,
+        limit: usize,
+        busy: &HashSet<JobId>,
+        longest_wait: Duration,
+        now: Timestamp,
+    ) -> Result<Due> {
+        let rows = sqlx::query(select_job!(
+            "WHERE j.lane = 'poll' AND (j.due_at <= ? OR j.due_at > ?) ORDER BY j.due_at LIMIT ?"
+        ))
+        .bind(now.as_millis())
+        .bind((now + longest_wait).as_millis())
+        .bind(i64::try_from(limit + busy.len()).unwrap_or(i64::MAX))
+        .fetch_all(&self.readers)
+        .await?;
         let next: Option<i64> =
             sqlx::query_scalar("SELECT min(due_at) FROM jobs WHERE lane = 'poll' AND due_at > ?")
                 .bind(now.as_millis())

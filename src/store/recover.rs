@@ -25,12 +25,10 @@ impl Store {
             Box::pin(async move {
                 let fence = Fence::Version(job.version);
                 let job = job.id;
-                step(
-                    c,
-                    ring,
-                    &Step { job, fence, event: &event, at: now, due_at: None, error: None, note: None },
-                )
-                .await?;
+                // It does not always end in doubt: a task of an earlier attempt that turned up is followed, at once.
+                let due_at = Some(now);
+                step(c, ring, &Step { job, fence, event: &event, at: now, due_at, error: None, note: None })
+                    .await?;
                 Ok(())
             })
         })

@@ -77,6 +77,10 @@ pub(super) async fn step(c: &mut SqliteConnection, ring: &mut Ring, s: &Step<'_>
     let next = Version(version.0 + 1);
     write_job(c, s, &to, version, next).await?;
     insert_history(c, s.job, next, s.at, s.event, Some(&from), &to).await?;
+    if to.task().is_some() && to.task() != from.task() {
+        ask_where_it_was_made(c, s.job, &to).await?;
+        forget_other_videos(c, s.job).await?;
+    }
     if settled.is_some() || matches!(s.event, Event::Succeeded { .. }) {
         sum_attempts(c, s.job).await?;
     }
@@ -222,6 +226,25 @@ async fn settle_final_charge(
         .bind(to.task().map(|t| t.as_str()))
         .execute(c)
         .await?;
+    Ok(())
+}
+
+/// A task is asked for at the base URL of the attempt that made it, which need not be the last one.
+async fn ask_where_it_was_made(c: &mut SqliteConnection, job: JobId, to: &State) -> Result<()> {
+    sqlx::query(
+        "UPDATE jobs SET base_url = a.base_url, key_fingerprint = a.key_fingerprint
+         FROM attempts a WHERE jobs.id = ? AND a.job_id = jobs.id AND a.task_id = ?",
+    )
+    .bind(job.0)
+    .bind(to.task().map(|t| t.as_str()))
+    .execute(c)
+    .await?;
+    Ok(())
+}
+
+/// The job follows another task from now on: what was fetched of an earlier one is no part of its videos. The files stay.
+async fn forget_other_videos(c: &mut SqliteConnection, job: JobId) -> Result<()> {
+    sqlx::query("DELETE FROM outputs WHERE job_id = ?").bind(job.0).execute(c).await?;
     Ok(())
 }
 

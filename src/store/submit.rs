@@ -316,20 +316,36 @@ async fn settle(c: &mut SqliteConnection, ring: &mut Ring, o: &SubmitOutcome) ->
         // What was paid for was affordable.
         control::lift(c, HoldName::Credits).await?;
     }
-    step(
-        c,
-        ring,
-        &Step {
-            job: o.job,
-            fence: Fence::Attempt,
-            event: &event,
-            at: o.now,
-            due_at: Some(o.plan.due_at),
-            error: o.plan.error.clone(),
-            note: o.note.clone(),
-        },
-    )
-    .await
+    let due_at = match event {
+        Event::SubmitDeferred { .. } => o.plan.due_at.max(not_before(c, o.job).await?),
+        _ => o.plan.due_at,
+    };
+    let (job, at, error, note) = (o.job, o.now, o.plan.error.clone(), o.note.clone());
+    let fence = Fence::Attempt;
+    let moved =
+        step(c, ring, &Step { job, fence, event: &event, at, due_at: Some(due_at), error, note }).await?;
+    if let Event::Accepted { task, .. } = &event
+        && moved.to.task() != Some(task)
+    {
+        let note = format!("task {task} of attempt {} is paid too, and not followed", o.attempt);
+        sqlx::query("UPDATE jobs SET notes = json_insert(notes, '$[#]', ?) WHERE id = ?")
+            .bind(note)
+            .bind(job.0)
+            .execute(c)
+            .await?;
+    }
+    Ok(moved)
+}
+
+/// The earliest time a person allows, which may have been set while the request was on the wire.
+async fn not_before(c: &mut SqliteConnection, job: JobId) -> Result<Timestamp> {
+    let at: Option<i64> =
+        sqlx::query_scalar("SELECT not_before FROM jobs WHERE id = ? AND state = 'submitting'")
+            .bind(job.0)
+            .fetch_optional(c)
+            .await?
+            .flatten();
+    Ok(Timestamp::from_millis(at.unwrap_or(i64::MIN)))
 }
 
 /// Whose task this is, if it is not this attempt's.

@@ -105,11 +105,14 @@ impl DownloadLane {
             job,
             index: output.index,
         };
+        let mut output = output.clone();
         if let Some(file) = &output.file {
             if publish.take_up(&relative, part.clone(), file).await? {
                 return Ok(());
             }
+            // What is on disk is not what was verified: nothing of it may stand at the start of another try.
             self.store.forget_progress(job.id, output.index).await?;
+            output.partial = None;
         }
         let fetch = Fetch {
             store: &self.store,
@@ -119,7 +122,7 @@ impl DownloadLane {
             part: part.clone(),
             max_bytes: self.max_bytes,
         };
-        let finished = fetch.run(output).await?;
+        let finished = fetch.run(&output).await?;
         if !matches!(self.store.job(job.id).await?.state, State::Downloading { .. }) {
             on_disk(move || disk::remove_durably(&part)).await?;
             return Err(StoreError::Stale { job: job.id }.into());

@@ -8,7 +8,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    disk::{self, DiskError},
+    disk::{self, Ballast, DiskError},
     domain::{AttemptNo, JobId, evidence::Evidence},
 };
 
@@ -23,6 +23,8 @@ pub struct Spooled {
     pub evidence: Evidence,
 }
 
+/// Room that is kept beside the database, so that the last commits get through on a full disk: a thousand answers.
+const RESERVE_BYTES: u64 = 8 * 1024 * 1024;
 /// Bytes of a spool file: a body of 64 KiB, escaped six-fold at the worst, with its headers.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
@@ -52,12 +54,20 @@ impl Spool {
         self.dir.join(format!("job-{job}-attempt-{attempt}.json"))
     }
 
-    /// Keeps an answer, durably.
+    /// Keeps an answer, durably. On a full disk the reserve makes room for it.
     pub async fn keep(&self, spooled: Spooled) -> Result<(), DiskError> {
         let path = self.file(spooled.job, spooled.attempt);
+        let reserve = self.reserve.clone();
         blocking(move || {
             let bytes = serde_json::to_vec(&spooled).unwrap_or_default();
-            disk::write_atomically(&path, &bytes, disk::Access::Owner, disk::Clobber::Replace)
+            let write = || disk::write_atomically(&path, &bytes, disk::Access::Owner, disk::Clobber::Replace);
+            match write() {
+                Err(DiskError::Full { .. }) => {
+                    disk::remove_durably(&reserve)?;
+                    write()
+                }
+                done => done,
+            }
         })
         .await
     }
@@ -68,6 +78,22 @@ impl Spool {
         if path.exists() {
             blocking(move || disk::remove_durably(&path)).await.ok();
         }
+    }
+
+    /// Makes sure of the reserve, before anything is paid for: without it an answer may find no place at all. It is not
+    /// taken from the last room: another answer may be on its way into it.
+    pub async fn ensure_reserve(&self) -> Result<(), String> {
+        let path = self.reserve.clone();
+        let ensured = tokio::task::spawn_blocking(move || {
+            let dir = path.parent().unwrap_or(Path::new("."));
+            let free = disk::free_bytes(dir).map_err(|e| e.to_string())?;
+            if !path.exists() && free < 2 * RESERVE_BYTES {
+                return Err(format!("{free} bytes are free in {}", dir.display()));
+            }
+            Ballast::ensure(&path, RESERVE_BYTES).map(drop).map_err(|e| e.to_string())
+        });
+        let ensured = ensured.await.map_err(|e| e.to_string()).flatten();
+        ensured.map_err(|why| format!("there is no room for the reserve beside the database: {why}"))
     }
 
     /// Frees the reserve beside the database, so that the last commits get through.

@@ -180,8 +180,8 @@ impl Fetch<'_> {
             etag: etag.map(str::to_owned),
         };
         // Without a strong validator the rest can't be asked for; without progress there is nothing to say.
-        let before = partial.as_ref().map_or(0, |p| p.position);
-        if now.etag.is_some() && now.position != before {
+        let before = partial.as_ref().map_or((0, None), |p| (p.position, p.etag.as_deref()));
+        if now.etag.is_some() && (now.position, now.etag.as_deref()) != before && now.position > 0 {
             self.store.record_progress(self.job, index, now.clone()).await?;
             *partial = Some(now);
         }

@@ -80,7 +80,8 @@ impl PollLane {
 
     fn may_ask(&self, want: usize, now: Timestamp) -> std::result::Result<usize, Timestamp> {
         let mut manners = self.manners();
-        if let Some(until) = manners.quiet_until.filter(|t| *t > now) {
+        // Further away it is the word of a clock that has jumped back since.
+        if let Some(until) = manners.quiet_until.filter(|t| *t > now && t.since(now) <= plan::LONGEST_QUIET) {
             return Err(until);
         }
         manners.pace.take(want, now)
@@ -127,7 +128,7 @@ impl Lane for PollLane {
 
     async fn look(&self, free: usize, busy: &HashSet<JobId>) -> Result<Look<Job>> {
         let now = self.clock.now();
-        let due = self.store.due_polls(free, busy, now).await?;
+        let due = self.store.due_polls(free, busy, plan::longest_wait(&self.policy), now).await?;
         let want = due.jobs.len();
         if want == 0 {
             return Ok(Look { work: Vec::new(), next_at: due.next_at });
@@ -162,7 +163,8 @@ impl Lane for PollLane {
         if let Some(quiet) = plan.quiet_until {
             warn!(until = %quiet, "status calls pause");
             let mut manners = self.manners();
-            manners.quiet_until = manners.quiet_until.max(Some(quiet));
+            let still = manners.quiet_until.filter(|t| t.since(now) <= plan::LONGEST_QUIET);
+            manners.quiet_until = still.max(Some(quiet));
         }
         let note = drift(&plan, &job);
         report(&job, &answer, &plan);

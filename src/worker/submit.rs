@@ -147,12 +147,9 @@ impl SubmitLane {
             }
             Err(refused) => {
                 let task = task_of(&outcome).unwrap_or("none");
-                if let Err(unspooled) = self
-                    .answers
-                    .spool
-                    .keep(Spooled { job, attempt, evidence: outcome.evidence.clone() })
-                    .await
-                {
+                let spooled = Spooled { job, attempt, evidence: outcome.evidence.clone() };
+                let kept = self.answers.spool.keep(spooled).await;
+                if let Err(unspooled) = &kept {
                     last_words(job, attempt, task);
                     error!(
                         job.id = job.0,
@@ -162,10 +159,14 @@ impl SubmitLane {
                 }
                 reach(Point::SubmitSpooled);
                 Err(refused).with_context(|| {
-                    format!(
-                        "the answer to job {job}, attempt {attempt} (task {task}) is kept in {} and read at the next start",
-                        self.answers.spool.dir().display()
-                    )
+                    let where_it_is = match kept {
+                        Ok(()) => format!(
+                            "is kept in {} and read at the next start",
+                            self.answers.spool.dir().display()
+                        ),
+                        Err(_) => "is kept nowhere but in this log".to_owned(),
+                    };
+                    format!("the answer to job {job}, attempt {attempt} (task {task}) {where_it_is}")
                 })
             }
         }
@@ -179,7 +180,8 @@ impl SubmitLane {
         self.answers.store.settle_submit(outcome).await
     }
 
-    /// Sets and lifts the `disk` hold by the free space under the output root, before anything is paid for.
+    /// Sets and lifts the `disk` hold by the free space under the output root and by the reserve beside the database,
+    /// before anything is paid for.
     pub async fn watch_disk(&self) -> Result<()> {
         if !self.disk_watch.is_due(self.answers.clock.now()) {
             return Ok(());
@@ -196,6 +198,10 @@ impl SubmitLane {
                 Some(format!("{free} bytes are free, output.min_free is {}", self.settings.min_free_bytes))
             }
             Err(error) => Some(error.to_string()),
+        };
+        let why = match why {
+            None => self.answers.spool.ensure_reserve().await.err(),
+            short => short,
         };
         let now = self.answers.clock.now();
         let held = self.answers.store.holds().await?.into_iter().find(|h| h.name == HoldName::Disk);

@@ -36,6 +36,9 @@ async fn config_writes_shows_and_checks() {
     rig.run(&["config", "init"]).is(1).says("exists already");
     rig.run(&["config", "init", "--path", "sub/k.toml"]).is(0);
     assert!(rig.dir.path().join("sub/k.toml").exists());
+    let written = rig.run(&["config", "init", "--path", "other.toml", "--json"]).is(0).json();
+    assert!(written[0]["path"].as_str().unwrap().ends_with("/other.toml"), "{written:?}");
+    rig.run(&["sandbox", "--faults", "bogus"]).is(2).says("`bogus` is not a point");
     let checked = rig.run(&["config", "check"]).is(0);
     assert!(checked.out.contains("valid") && checked.out.contains("no usable API key"), "{}", checked.out);
     let rows = rig.run(&["config", "show", "--json"]).is(0).json();

@@ -137,7 +137,7 @@ pub fn notices(view: &View, daemon_runs: bool, jobs: &[Job]) -> Vec<String> {
         notices.push(format!("The provider asks for quiet until {}.", wall(until, view.now, &view.zone)));
     }
     if !daemon_runs && jobs.iter().any(|job| job.state.lane().is_some()) {
-        notices.push("No daemon is running, so nothing moves: klingd run".to_owned());
+        notices.push(format!("No daemon is running, so nothing moves: {}", view.start()));
     }
     notices
 }
@@ -250,6 +250,9 @@ mod tests {
         let jobs = jobs();
         let said = notices(&samples::view(), false, &jobs);
         assert_eq!(said, ["No daemon is running, so nothing moves: klingd run"]);
+        let sandbox = View { sandbox: true, ..samples::view() };
+        let said = notices(&sandbox, false, &jobs);
+        assert_eq!(said, ["No daemon is running, so nothing moves: klingd run --sandbox"]);
         assert!(notices(&samples::view(), false, &[samples::done()]).is_empty());
     }
 

@@ -27,6 +27,7 @@ pub fn at(s: u64) -> Timestamp {
 
 pub fn view() -> View {
     View {
+        sandbox: false,
         holds: Vec::new(),
         gate: Gate::default(),
         budget: Budget::default(),

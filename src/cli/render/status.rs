@@ -58,7 +58,7 @@ pub fn status(s: &Status) -> String {
         "Daemon",
         s.holder
             .as_deref()
-            .map_or("not running: klingd run".to_owned(), |by| format!("running ({})", line(by))),
+            .map_or_else(|| format!("not running: {}", view.start()), |by| format!("running ({})", line(by))),
     );
     row("Queue", format!("{} ({})", s.data_dir.display(), s.world.as_deref().unwrap_or("never run")));
     for hold in &view.holds {

@@ -18,8 +18,9 @@ pub struct DownloadPolicy {
     pub give_up: Duration,
 }
 
-/// Longest wait between two tries: links elsewhere live for an hour at the least, so several tries fall into it.
-const RETRY_MAX: Duration = Duration::from_secs(600);
+/// Longest wait between two tries: links elsewhere live for an hour at the least, so several tries fall into it. A
+/// try that is due later was put there by a clock that has jumped back since, and is due now.
+pub const RETRY_MAX: Duration = Duration::from_secs(600);
 /// Tries in a row before anything is given up: a machine that slept, or a daemon that stood still, through `give_up`
 /// has not tried, and its first try may come before the network does.
 const GIVE_UP_TRIES: u32 = 5;

@@ -22,6 +22,8 @@ const HELD_EVERY: Duration = Duration::from_secs(3600);
 const SHARE_OF_AGE: f64 = 0.1;
 /// Spread of the next look, so that tasks made together are not asked together.
 const JITTER: f64 = 0.1;
+/// The longest pause of all status calls after a 429.
+pub const LONGEST_QUIET: Duration = Duration::from_secs(3600);
 /// Videos one task may bring. The page shows one; more than this is not a list of videos.
 pub const MAX_OUTPUTS: usize = 16;
 
@@ -112,7 +114,7 @@ pub fn seen(state: &State, answer: &PollAnswer, facts: &PollFacts, now: Timestam
     match (answer, state) {
         (PollAnswer::Unclear { .. }, _) => stay,
         (PollAnswer::RateLimited { retry_after }, _) => {
-            let quiet = retry_after.unwrap_or(facts.policy.slowest / 2).min(Duration::from_secs(3600));
+            let quiet = retry_after.unwrap_or(facts.policy.slowest / 2).min(LONGEST_QUIET);
             PollPlan { due_at: later.max(now + quiet), quiet_until: Some(now + quiet), ..stay }
         }
         // Our key is every task's key: whichever task shows first that it is refused.
@@ -241,6 +243,14 @@ pub const fn says_no_link(state: &State, answer: &PollAnswer) -> bool {
         ) => true,
         (_, _) => false,
     }
+}
+
+/// The longest wait that any plan asks for. A look that is due later was put there by a clock that has jumped back since,
+/// and is due now: links do not live for ever.
+pub fn longest_wait(policy: &PollPolicy) -> Duration {
+    let waits =
+        [policy.first, policy.slowest, policy.every, policy.confirm_failed, HELD_EVERY, LONGEST_QUIET];
+    waits.into_iter().max().unwrap_or(HELD_EVERY).mul_f64(1.0 + 2.0 * JITTER)
 }
 
 /// When to look again at a task that shows nothing new.
