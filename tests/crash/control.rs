@@ -3,11 +3,10 @@
 use std::fs;
 
 use klingd::domain::State;
-use klingd::sandbox::Model;
 use klingd::store::person::Resolution;
 use sqlx::{Connection, SqliteConnection};
 
-use super::rig::{Facts, KEY, Rig, Setup, broken_at_any_instant, broken_at_rest, clock, facts, within};
+use super::rig::{Facts, KEY, Rig, Setup, broken_at_any_instant, broken_at_rest, clock, facts};
 
 /// Two jobs that are done, and nothing to complain of.
 async fn rest() -> Rig {
@@ -25,12 +24,8 @@ fn complains(broken: &[String], of: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_double_charge_is_noticed() {
     let rig = Rig::with_jobs(1, Setup { faults: "generate:hang-after", ..Setup::default() }).await;
-    let daemon = rig.start();
-    within(
-        || "the POST hangs".to_owned(),
-        rig.sandbox.wait_until(|model: &Model| !model.charges().is_empty()),
-    )
-    .await;
+    let mut daemon = rig.start();
+    rig.on_the_wire(&mut daemon).await;
     rig.kill(daemon).await;
     let doubt = rig.run_to_rest().await;
     let (job, prompt) = rig.jobs()[0].clone();

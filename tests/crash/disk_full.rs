@@ -16,7 +16,7 @@ use klingd::worker::evidence::{Spool, Spooled};
 use rustix::process::{Signal, geteuid};
 use tempfile::TempDir;
 
-use super::rig::{Rig, Setup, until, within};
+use super::rig::{Rig, Setup, until};
 
 /// Fits the database, its log and the reserve of 8 MiB; filled in no time.
 const SMALL_MIB: u64 = 24;
@@ -85,8 +85,11 @@ impl SmallDisk {
     }
 
     fn remount(&self, how: &str) {
-        let done =
-            Command::new("mount").args(["-o", &format!("remount,{how}")]).arg(&self.root).status().unwrap();
+        let done = Command::new("mount")
+            .args(["-o", &format!("remount,bind,{how}")])
+            .arg(&self.root)
+            .status()
+            .unwrap();
         assert!(done.success(), "{done}");
     }
 }
@@ -94,14 +97,6 @@ impl SmallDisk {
 /// A place that is not on the small disk.
 fn elsewhere() -> TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
-}
-
-async fn on_the_wire(rig: &Rig) {
-    within(
-        || "the POST is on the wire".to_owned(),
-        rig.sandbox.wait_until(|model| !model.tasks().is_empty()),
-    )
-    .await;
 }
 
 /// The same by a failpoint, wherever the tests run.
@@ -145,8 +140,8 @@ async fn reserve() {
     let setup = Setup { videos_on: Some(videos.path()), ..Setup::default() };
     let mut rig = Rig::with_jobs(1, setup).await;
     let gate = rig.gate().await;
-    let daemon = rig.start();
-    on_the_wire(&rig).await;
+    let mut daemon = rig.start();
+    rig.on_the_wire(&mut daemon).await;
     disk.fill();
     gate.open();
     let end = rig.end(daemon).await;
@@ -171,8 +166,8 @@ async fn last_words() {
     let setup = Setup { videos_on: Some(videos.path()), ..Setup::default() };
     let mut rig = Rig::with_jobs(1, setup).await;
     let gate = rig.gate().await;
-    let daemon = rig.start();
-    on_the_wire(&rig).await;
+    let mut daemon = rig.start();
+    rig.on_the_wire(&mut daemon).await;
     fs::remove_file(rig.data_dir().join("reserve")).unwrap();
     disk.fill();
     gate.open();
@@ -291,7 +286,7 @@ async fn videos_cant_be_stored(disk: &SmallDisk, spoil: fn(&SmallDisk), mend: fn
     let mut rig = Rig::with_jobs(3, setup).await;
     let gate = rig.gate().await;
     let mut daemon = rig.start_to_stay();
-    on_the_wire(&rig).await;
+    rig.on_the_wire(&mut daemon).await;
     spoil(disk);
     gate.open();
     daemon.says("the video of job 1 can't be stored").await;

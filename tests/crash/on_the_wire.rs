@@ -8,7 +8,7 @@ use klingd::store::StoreError;
 use klingd::store::person::{Edit, Resolution};
 use klingd::worker::evidence::{Spool, Spooled};
 
-use super::rig::{Daemon, Gate, Rig, Setup, clock, within};
+use super::rig::{Daemon, Gate, Rig, Setup, clock};
 
 /// A job whose POST is on the wire, charged and not answered.
 struct OnTheWire {
@@ -26,12 +26,8 @@ impl OnTheWire {
     async fn new() -> Self {
         let mut rig = Rig::with_jobs(1, Setup::default()).await;
         let gate = rig.gate().await;
-        let daemon = rig.start();
-        within(
-            || "the POST is on the wire".to_owned(),
-            rig.sandbox.wait_until(|model| !model.tasks().is_empty()),
-        )
-        .await;
+        let mut daemon = rig.start();
+        rig.on_the_wire(&mut daemon).await;
         let job = rig.jobs()[0].0;
         let task = TaskId::parse(&rig.sandbox.tasks()[0].id).unwrap();
         Self { rig, gate, daemon, job, task }
@@ -100,8 +96,8 @@ async fn nobody_settles_what_is_still_on_the_wire() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn late_evidence_overrules_a_person() {
     let rig = Rig::with_jobs(1, Setup { faults: "generate:hang-after", ..Setup::default() }).await;
-    let daemon = rig.start();
-    within(|| "the POST hangs".to_owned(), rig.sandbox.wait_until(|model| !model.tasks().is_empty())).await;
+    let mut daemon = rig.start();
+    rig.on_the_wire(&mut daemon).await;
     rig.kill(daemon).await;
     let (job, prompt) = rig.jobs()[0].clone();
     assert_eq!(rig.run_to_rest().await.in_doubt().count(), 1);

@@ -4,19 +4,15 @@ use klingd::domain::State;
 use klingd::sandbox::Model;
 use rustix::process::Signal;
 
-use super::rig::{Rig, Setup, within};
-
-fn posts(model: &Model) -> usize {
-    model.requests().iter().filter(|request| request.method == "POST").count()
-}
+use super::rig::{Rig, Setup};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_while_the_provider_is_silent_it_asks_a_person_and_pays_nothing_again() {
     for (fault, charged) in [("generate:hang-before~\"job 2\"", 0), ("generate:hang-after~\"job 2\"", 1)] {
         let rig = Rig::with_jobs(3, Setup { faults: fault, ..Setup::default() }).await;
-        let daemon = rig.start();
+        let mut daemon = rig.start();
         let silent = |model: &Model| model.fired().values().any(|times| *times == 1);
-        within(|| "the POST hangs".to_owned(), rig.sandbox.wait_until(silent)).await;
+        rig.sees(&mut daemon, "the POST that it leaves unanswered", silent).await;
         rig.kill(daemon).await;
         rig.holds_at_any_instant().await;
 
@@ -34,7 +30,7 @@ async fn asked_to_stop_it_waits_for_the_answer_it_pays_for() {
     let mut rig = Rig::with_jobs(2, Setup { serial: true, ..Setup::default() }).await;
     let gate = rig.gate().await;
     let mut daemon = rig.start();
-    within(|| "the POST is on the wire".to_owned(), rig.sandbox.wait_until(|model| posts(model) == 1)).await;
+    rig.on_the_wire(&mut daemon).await;
     daemon.signal(Signal::TERM);
     daemon.says("klingd stops").await;
     gate.open();
@@ -52,7 +48,7 @@ async fn asked_twice_it_stops_at_once_and_the_next_start_says_what_is_in_doubt()
     let mut rig = Rig::with_jobs(1, Setup::default()).await;
     let gate = rig.gate().await;
     let mut daemon = rig.start();
-    within(|| "the POST is on the wire".to_owned(), rig.sandbox.wait_until(|model| posts(model) == 1)).await;
+    rig.on_the_wire(&mut daemon).await;
     daemon.signal(Signal::TERM);
     daemon.says("klingd stops").await;
     daemon.signal(Signal::INT);
@@ -71,8 +67,8 @@ async fn asked_twice_it_stops_at_once_and_the_next_start_says_what_is_in_doubt()
 async fn a_second_daemon_is_told_who_has_the_queue() {
     let mut rig = Rig::with_jobs(1, Setup::default()).await;
     let gate = rig.gate().await;
-    let first = rig.start();
-    within(|| "the POST is on the wire".to_owned(), rig.sandbox.wait_until(|model| posts(model) == 1)).await;
+    let mut first = rig.start();
+    rig.on_the_wire(&mut first).await;
 
     let second = rig.end(rig.start()).await;
     second.exited(78);

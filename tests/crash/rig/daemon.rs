@@ -48,13 +48,18 @@ impl Daemon {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
+    /// Everything it has said so far.
+    pub fn said(&self) -> String {
+        self.log.borrow().clone()
+    }
+
     /// Waits until it has said these words.
     pub async fn says(&mut self, words: &str) {
         let heard =
             within(|| format!("the daemon says {words:?}"), self.log.wait_for(|log| log.contains(words)))
                 .await
                 .is_ok();
-        assert!(heard, "the daemon ended without saying {words:?}; it said:\n{}", self.log.borrow().as_str());
+        assert!(heard, "the daemon ended without saying {words:?}; it said:\n{}", self.said());
     }
 
     /// Waits until it says these words once more than it has so far.
@@ -62,11 +67,7 @@ impl Daemon {
         let before = self.log.borrow().matches(words).count();
         let heard = self.log.wait_for(|log| log.matches(words).count() > before);
         let heard = within(|| format!("the daemon says {words:?} again"), heard).await.is_ok();
-        assert!(
-            heard,
-            "the daemon ended without saying {words:?} again; it said:\n{}",
-            self.log.borrow().as_str()
-        );
+        assert!(heard, "the daemon ended without saying {words:?} again; it said:\n{}", self.said());
     }
 
     /// Waits for its end. Cancel safe.

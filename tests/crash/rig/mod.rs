@@ -7,6 +7,7 @@ mod gate;
 mod promise;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
@@ -17,7 +18,7 @@ use klingd::disk;
 use klingd::domain::job::NewJob;
 use klingd::domain::request::Draft;
 use klingd::domain::{JobId, JobKey, Request, State, TaskId, Timestamp};
-use klingd::sandbox::{Options, Sandbox};
+use klingd::sandbox::{Model, Options, Sandbox};
 use klingd::store::enqueue::NewBatch;
 use klingd::store::person::Resolution;
 use klingd::store::{Access, Store, doorbell};
@@ -81,6 +82,10 @@ impl Rig {
         let dir = dir.unwrap();
         let videos = setup.videos_on.map_or_else(|| dir.path().join("videos"), Path::to_owned);
         let mut variables = variables(&sandbox.base_url(), &videos);
+        // An empty file of its own: the configuration of this machine is none of its business.
+        let config = dir.path().join("klingd.toml");
+        File::create(&config).unwrap();
+        variables.insert("KLINGD_CONFIG", config.to_str().unwrap().to_owned());
         if setup.serial {
             let one =
                 ["KLINGD_SUBMIT__WORKERS", "KLINGD_SUBMIT__START_IN_FLIGHT", "KLINGD_SUBMIT__MAX_IN_FLIGHT"];
@@ -180,6 +185,24 @@ impl Rig {
             command.env(klingd::failpoint::VARIABLE, points);
         }
         Daemon::start(command)
+    }
+
+    /// Waits until the double sees something, which only a daemon that lives can make it see.
+    pub async fn sees(&self, daemon: &mut Daemon, what: &str, seen: impl Fn(&Model) -> bool) {
+        let came = within(|| format!("the double sees {what}"), async {
+            tokio::select! {
+                () = self.sandbox.wait_until(seen) => true,
+                () = daemon.gone() => false,
+            }
+        });
+        let came = came.await;
+        assert!(came, "the daemon ended before the double saw {what}; it said:\n{}", daemon.said());
+    }
+
+    /// Waits until a POST has reached the double, which has decided about the money then.
+    pub async fn on_the_wire(&self, daemon: &mut Daemon) {
+        let paid = |model: &Model| model.requests().iter().any(|request| request.method == "POST");
+        self.sees(daemon, "a POST", paid).await;
     }
 
     /// Waits for a daemon's end and keeps what it said.
