@@ -34,7 +34,7 @@ prove cases="20000":
 
 # Every test that kills the process or its effects, the long ones included.
 crash:
-    cargo test --locked crash -- --include-ignored
+    cargo test --locked --test crash -- --include-ignored
 
 # Licences, advisories and banned crates (cargo install cargo-deny).
 deny:
