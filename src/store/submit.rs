@@ -286,7 +286,8 @@ async fn intend(
 }
 
 async fn settle(c: &mut SqliteConnection, ring: &mut Ring, o: &SubmitOutcome) -> Result<Moved> {
-    // Evidence first: whatever else is refused below, the raw answer is in the row of its attempt.
+    // The raw answer goes into the row of its attempt with the step it caused. When the step is refused both are undone,
+    // and the caller still has the answer: it goes to the spool.
     sqlx::query("UPDATE attempts SET evidence = ?, answered_at = ? WHERE job_id = ? AND n = ?")
         .bind(serde_json::to_string(&o.evidence)?)
         .bind(o.now.as_millis())
