@@ -8,3 +8,4 @@ mod enqueue;
 mod people;
 mod resolve;
 mod rig;
+mod sandbox_queue;
