@@ -1,6 +1,9 @@
 //! The composition root: builds everything, spawns it, supervises it and stops it in order. The only spawner besides the
 //! loop in `worker`, which spawns its steps.
 
+mod settings;
+mod tasks;
+
 use std::{
     io::{self, ErrorKind},
     path::Path,
@@ -9,35 +12,33 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow};
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+pub use self::settings::{api_settings, claim_policy};
+use self::{
+    settings::{download_policy, gate_policy, media_settings, poll_settings},
+    tasks::Tasks,
+};
 use crate::{
     clock::Clock,
     config::{ApiKey, Config, OnInternalError, OnUncleanStop},
     disk::{self, Template, lock::DirLock},
     domain::{
-        Credits, Timestamp,
-        gate::GatePolicy,
+        Timestamp,
         hold::{Hold, HoldName},
-        plan::{download::DownloadPolicy, poll::PollPolicy},
     },
-    provider::{Api, Media, MediaSettings, Settings},
+    provider::{Api, Media},
     store::{
-        Access, Bells, Store, StoreError, World,
-        doorbell::Doorbell,
-        idle::Rest,
-        open::OpenError,
-        submit::{Budget, ClaimPolicy},
+        Access, Store, StoreError, World, doorbell::Doorbell, idle::Rest, open::OpenError,
+        submit::ClaimPolicy,
     },
     worker::{
-        self, Lane,
         answer::Answers,
         download::{DownloadLane, OutputSettings},
         errand::ErrandLane,
         evidence::Spool,
-        poll::{PollLane, PollSettings},
+        poll::PollLane,
         recover::{Recovered, recover},
         submit::{DiskWatch, SubmitLane, SubmitSettings},
     },
@@ -228,70 +229,6 @@ pub async fn recover_alone(config: &Config, store: &Store, clock: Clock) -> Resu
     recover_and_hold(&answers, config).await
 }
 
-/// The two calls' part of the configuration.
-pub fn api_settings(config: &Config, key: &ApiKey) -> Settings {
-    Settings {
-        base_url: config.api.base_url.clone(),
-        key: key.expose().into(),
-        connect_timeout: config.api.connect_timeout,
-        submit_timeout: config.api.submit_timeout,
-        status_timeout: config.api.status_timeout,
-        proxy: config.api.proxy.as_ref().map(|p| p.expose().clone()),
-    }
-}
-
-fn media_settings(config: &Config) -> MediaSettings {
-    MediaSettings {
-        connect_timeout: config.api.connect_timeout,
-        idle_timeout: config.download.idle_timeout,
-        max_bytes: config.download.max_bytes,
-        allow_private: config.download.allow_private,
-        proxy: config.api.proxy.as_ref().map(|p| p.expose().clone()),
-    }
-}
-
-fn poll_settings(config: &Config, key: &ApiKey) -> PollSettings {
-    PollSettings {
-        policy: PollPolicy {
-            first: config.poll.first,
-            every: config.poll.every,
-            slowest: config.poll.slowest,
-            confirm_failed: config.poll.confirm_failed,
-        },
-        downloads: download_policy(config),
-        max_per_second: config.poll.max_per_second,
-        key_fingerprint: key.fingerprint(),
-    }
-}
-
-fn download_policy(config: &Config) -> DownloadPolicy {
-    DownloadPolicy { retry_base: config.download.retry_base, give_up: config.download.give_up }
-}
-
-/// The gate's and the budget's part of the configuration.
-pub fn claim_policy(config: &Config, key_fingerprint: &str) -> ClaimPolicy {
-    let cap = |c: Option<Credits>| c.unwrap_or(Credits::ZERO);
-    ClaimPolicy {
-        gate: gate_policy(config),
-        budget: Budget {
-            per_job: cap(config.budget.per_job),
-            per_day: cap(config.budget.per_day),
-            total: cap(config.budget.total),
-        },
-        base_url: config.api.base_url.as_str().trim_end_matches('/').to_owned(),
-        key_fingerprint: key_fingerprint.to_owned(),
-    }
-}
-
-fn gate_policy(config: &Config) -> GatePolicy {
-    GatePolicy {
-        start_in_flight: config.submit.start_in_flight,
-        max_in_flight: config.submit.max_in_flight,
-        cooldown: config.submit.cooldown,
-        cooldown_max: config.submit.cooldown_max,
-    }
-}
-
 async fn serve(
     lanes: Lanes,
     store: &Store,
@@ -366,83 +303,5 @@ async fn idle(store: &Store, policy: &ClaimPolicy, since: Timestamp, clock: Cloc
             changed = commits.changed() => changed.context("the writer is gone")?,
             () = tokio::time::sleep(IDLE_LOOK) => {}
         }
-    }
-}
-
-/// Everything that was spawned. The unexpected end of any of them stops the daemon with an error.
-struct Tasks {
-    lanes: JoinSet<(&'static str, Result<()>)>,
-    writer: JoinSet<Result<(), StoreError>>,
-    stop: CancellationToken,
-}
-
-impl Tasks {
-    fn new(stop: CancellationToken) -> Self {
-        Self { lanes: JoinSet::new(), writer: JoinSet::new(), stop }
-    }
-
-    fn writer(&mut self, run: impl Future<Output = Result<(), StoreError>> + Send + 'static) {
-        self.writer.spawn(run);
-    }
-
-    fn lane<L: Lane>(&mut self, lane: Arc<L>, clock: Clock) {
-        let (name, stop) = (lane.name(), self.stop.clone());
-        self.lanes.spawn(async move { (name, worker::run(lane, clock, stop).await) });
-    }
-
-    fn answer_doorbell(&mut self, doorbell: Doorbell, bells: Arc<Bells>) {
-        let stop = self.stop.clone();
-        self.lanes.spawn(async move {
-            loop {
-                tokio::select! {
-                    () = stop.cancelled() => return ("doorbell", Ok(())),
-                    rung = doorbell.rung() => match rung {
-                        Ok(()) => bells.ring_all(),
-                        Err(error) => return ("doorbell", Err(error.into())),
-                    },
-                }
-            }
-        });
-    }
-
-    /// The first end of anything, which nobody asked for. Cancel safe.
-    async fn first_end(&mut self) -> anyhow::Error {
-        tokio::select! {
-            Some(ended) = self.lanes.join_next() => unexpected(ended),
-            Some(ended) = self.writer.join_next() => match ended {
-                Ok(Ok(())) => anyhow!("the writer ended"),
-                Ok(Err(error)) => anyhow!(error).context("the writer failed"),
-                Err(panic) => anyhow!("the writer ended unexpectedly: {panic}"),
-            },
-            else => anyhow!("nothing is running"),
-        }
-    }
-
-    async fn join_lanes(&mut self) -> Result<()> {
-        let mut result = Ok(());
-        while let Some(ended) = self.lanes.join_next().await {
-            if let Ok((_, Ok(()))) = ended {
-                continue;
-            }
-            result = Err(unexpected(ended));
-        }
-        result
-    }
-
-    async fn join_writer(&mut self) -> Result<()> {
-        while let Some(ended) = self.writer.join_next().await {
-            ended.map_err(|panic| anyhow!("the writer ended unexpectedly: {panic}"))??;
-        }
-        Ok(())
-    }
-}
-
-fn unexpected(
-    ended: std::result::Result<(&'static str, Result<()>), tokio::task::JoinError>,
-) -> anyhow::Error {
-    match ended {
-        Ok((name, Ok(()))) => anyhow!("the {name} task ended without being asked to"),
-        Ok((_, Err(error))) => error,
-        Err(panic) => anyhow!("a task ended unexpectedly: {panic}"),
     }
 }

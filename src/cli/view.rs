@@ -10,7 +10,7 @@ use crate::{
     domain::{Job, JobId, Reason, State, Timestamp, gate::Gate, hold::Hold},
     store::{
         Store,
-        submit::{Budget, Cap, Spent},
+        budget::{Budget, Cap, Spent},
     },
 };
 

@@ -40,7 +40,7 @@ impl Store {
             return Ok(Rest::Moving);
         }
         let held = control::holds(&mut c).await?.iter().any(|h| h.needs_person(now));
-        if !held && super::submit::affordable(&mut c, policy, day).await? {
+        if !held && super::budget::affordable(&mut c, &policy.budget, day).await? {
             return Ok(Rest::Moving);
         }
         let ended = sqlx::query(

@@ -7,6 +7,7 @@
 //! | [`step`] | the one write path: an event moves a job, with its history row |
 //! | [`enqueue`] | new jobs, not twice by accident |
 //! | [`submit`] | intents through the gate, and the outcomes of attempts |
+//! | [`budget`] | the caps, and what counts against them |
 //! | [`poll`] | due status calls and what they showed |
 //! | [`download`] | due downloads, their progress, their end |
 //! | [`person`] | what commands do: cancel, edit, retry, resolve |
@@ -19,6 +20,7 @@
 //!
 //! It must not decide: every choice is a function of `domain`.
 
+pub mod budget;
 pub mod control;
 pub mod doorbell;
 pub mod download;

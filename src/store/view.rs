@@ -6,9 +6,9 @@ use sqlx::{QueryBuilder, Row, Sqlite};
 
 use super::{
     Result, Store, StoreError,
+    budget::{Budget, Spent},
     download::{self, Output},
     row::{self, select_job},
-    submit::{Budget, Spent},
 };
 use crate::domain::{
     AttemptNo, Credits, Event, Job, JobId, Outcome, State, Timestamp, evidence::Evidence, state::Label,

@@ -168,7 +168,7 @@ mod tests {
         job::Reason,
         state::{Failure, Link, Watch},
     };
-    use crate::store::submit::Budget;
+    use crate::store::budget::Budget;
 
     const WIDE: Look = Look::Terminal { width: 140, height: 40, colour: false };
     const NARROW: Look = Look::Terminal { width: 80, height: 24, colour: false };

@@ -14,8 +14,8 @@ use crate::{
         state::{Charged, Failure, Watch},
     },
     store::{
+        budget::{Budget, Spent},
         download::{Output, OutputFile},
-        submit::{Budget, Spent},
         view::{AttemptRow, HistoryRow},
     },
 };

@@ -12,7 +12,7 @@ use crate::{
         plan::retry::{RetryPlan, retry},
         state::{Failure, Label, Link, Watch},
     },
-    store::submit::Cap,
+    store::budget::Cap,
 };
 
 /// Characters of a stranger's message beside a job; `show` has all of it.

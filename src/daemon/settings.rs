@@ -1,0 +1,77 @@
+//! From the checked configuration to what each part of the daemon is given: no part knows the whole.
+
+use crate::{
+    config::{ApiKey, Config},
+    domain::{
+        Credits,
+        gate::GatePolicy,
+        plan::{download::DownloadPolicy, poll::PollPolicy},
+    },
+    provider::{MediaSettings, Settings},
+    store::{budget::Budget, submit::ClaimPolicy},
+    worker::poll::PollSettings,
+};
+
+/// The two calls' part of the configuration.
+pub fn api_settings(config: &Config, key: &ApiKey) -> Settings {
+    Settings {
+        base_url: config.api.base_url.clone(),
+        key: key.expose().into(),
+        connect_timeout: config.api.connect_timeout,
+        submit_timeout: config.api.submit_timeout,
+        status_timeout: config.api.status_timeout,
+        proxy: config.api.proxy.as_ref().map(|p| p.expose().clone()),
+    }
+}
+
+pub(super) fn media_settings(config: &Config) -> MediaSettings {
+    MediaSettings {
+        connect_timeout: config.api.connect_timeout,
+        idle_timeout: config.download.idle_timeout,
+        max_bytes: config.download.max_bytes,
+        allow_private: config.download.allow_private,
+        proxy: config.api.proxy.as_ref().map(|p| p.expose().clone()),
+    }
+}
+
+pub(super) fn poll_settings(config: &Config, key: &ApiKey) -> PollSettings {
+    PollSettings {
+        policy: PollPolicy {
+            first: config.poll.first,
+            every: config.poll.every,
+            slowest: config.poll.slowest,
+            confirm_failed: config.poll.confirm_failed,
+        },
+        downloads: download_policy(config),
+        max_per_second: config.poll.max_per_second,
+        key_fingerprint: key.fingerprint(),
+    }
+}
+
+pub(super) fn download_policy(config: &Config) -> DownloadPolicy {
+    DownloadPolicy { retry_base: config.download.retry_base, give_up: config.download.give_up }
+}
+
+/// The gate's and the budget's part of the configuration.
+pub fn claim_policy(config: &Config, key_fingerprint: &str) -> ClaimPolicy {
+    let cap = |c: Option<Credits>| c.unwrap_or(Credits::ZERO);
+    ClaimPolicy {
+        gate: gate_policy(config),
+        budget: Budget {
+            per_job: cap(config.budget.per_job),
+            per_day: cap(config.budget.per_day),
+            total: cap(config.budget.total),
+        },
+        base_url: config.api.base_url.as_str().trim_end_matches('/').to_owned(),
+        key_fingerprint: key_fingerprint.to_owned(),
+    }
+}
+
+pub(super) fn gate_policy(config: &Config) -> GatePolicy {
+    GatePolicy {
+        start_in_flight: config.submit.start_in_flight,
+        max_in_flight: config.submit.max_in_flight,
+        cooldown: config.submit.cooldown,
+        cooldown_max: config.submit.cooldown_max,
+    }
+}

@@ -1,0 +1,91 @@
+//! Everything that was spawned, and its orderly end.
+
+use std::sync::Arc;
+
+use anyhow::{Result, anyhow};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    clock::Clock,
+    store::{Bells, StoreError, doorbell::Doorbell},
+    worker::{self, Lane},
+};
+
+/// Everything that was spawned. The unexpected end of any of them stops the daemon with an error.
+pub(super) struct Tasks {
+    lanes: JoinSet<(&'static str, Result<()>)>,
+    writer: JoinSet<Result<(), StoreError>>,
+    stop: CancellationToken,
+}
+
+impl Tasks {
+    pub fn new(stop: CancellationToken) -> Self {
+        Self { lanes: JoinSet::new(), writer: JoinSet::new(), stop }
+    }
+
+    pub fn writer(&mut self, run: impl Future<Output = Result<(), StoreError>> + Send + 'static) {
+        self.writer.spawn(run);
+    }
+
+    pub fn lane<L: Lane>(&mut self, lane: Arc<L>, clock: Clock) {
+        let (name, stop) = (lane.name(), self.stop.clone());
+        self.lanes.spawn(async move { (name, worker::run(lane, clock, stop).await) });
+    }
+
+    pub fn answer_doorbell(&mut self, doorbell: Doorbell, bells: Arc<Bells>) {
+        let stop = self.stop.clone();
+        self.lanes.spawn(async move {
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return ("doorbell", Ok(())),
+                    rung = doorbell.rung() => match rung {
+                        Ok(()) => bells.ring_all(),
+                        Err(error) => return ("doorbell", Err(error.into())),
+                    },
+                }
+            }
+        });
+    }
+
+    /// The first end of anything, which nobody asked for. Cancel safe.
+    pub async fn first_end(&mut self) -> anyhow::Error {
+        tokio::select! {
+            Some(ended) = self.lanes.join_next() => unexpected(ended),
+            Some(ended) = self.writer.join_next() => match ended {
+                Ok(Ok(())) => anyhow!("the writer ended"),
+                Ok(Err(error)) => anyhow!(error).context("the writer failed"),
+                Err(panic) => anyhow!("the writer ended unexpectedly: {panic}"),
+            },
+            else => anyhow!("nothing is running"),
+        }
+    }
+
+    pub async fn join_lanes(&mut self) -> Result<()> {
+        let mut result = Ok(());
+        while let Some(ended) = self.lanes.join_next().await {
+            if let Ok((_, Ok(()))) = ended {
+                continue;
+            }
+            result = Err(unexpected(ended));
+        }
+        result
+    }
+
+    pub async fn join_writer(&mut self) -> Result<()> {
+        while let Some(ended) = self.writer.join_next().await {
+            ended.map_err(|panic| anyhow!("the writer ended unexpectedly: {panic}"))??;
+        }
+        Ok(())
+    }
+}
+
+fn unexpected(
+    ended: std::result::Result<(&'static str, Result<()>), tokio::task::JoinError>,
+) -> anyhow::Error {
+    match ended {
+        Ok((name, Ok(()))) => anyhow!("the {name} task ended without being asked to"),
+        Ok((_, Err(error))) => error,
+        Err(panic) => anyhow!("a task ended unexpectedly: {panic}"),
+    }
+}
