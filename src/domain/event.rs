@@ -59,8 +59,13 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         charged: Option<Credits>,
     },
-    /// The provider says twice that the task failed.
-    TaskFailed { failure: Failure },
+    /// The provider says twice that the task failed. `charged` is what it says the task cost in the end: less than before
+    /// is a refund.
+    TaskFailed {
+        failure: Failure,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        charged: Option<Credits>,
+    },
     /// One video is verified, published and durable.
     FilePublished { output: u32 },
     /// The link no longer gives the video; a fresh one is asked for.
@@ -87,7 +92,9 @@ impl Event {
     /// What the provider says it charged, if this event carries it.
     pub const fn charged(&self) -> Option<Credits> {
         match self {
-            Event::Accepted { charged, .. } | Event::Succeeded { charged, .. } => *charged,
+            Event::Accepted { charged, .. }
+            | Event::Succeeded { charged, .. }
+            | Event::TaskFailed { charged, .. } => *charged,
             _ => None,
         }
     }
