@@ -15,7 +15,6 @@ use super::{
 };
 use crate::{
     config::Config,
-    domain::Timestamp,
     store::{Store, ledger::Group},
 };
 
@@ -87,7 +86,7 @@ pub async fn run(context: Context, args: SpendArgs) -> Result<Exit> {
 
 async fn read(context: &Context, config: &Config, store: &Store, args: &SpendArgs) -> Result<Spend> {
     let view = View::read(store, config, context.clock).await?;
-    let since = args.since.map_or(Timestamp::from_millis(i64::MIN), |since| since.from(view.now));
+    let since = args.since.map(|since| since.from(view.now));
     let groups = store.spending(args.by.group(), since).await?;
     let (rows, total) = in_groups(groups, &view.zone);
     Ok(Spend {

@@ -1,7 +1,7 @@
 //! The ledger: what each attempt costs or may cost, one slim row each, never removed. It is the one place that keeps
 //! money; sums over all of it are kept by the schema's triggers.
 
-use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
 use super::{Result, Store, row};
 use crate::domain::{AttemptNo, Charge, Credits, JobId, Outcome, TaskId, Timestamp, attempt::Refund};
@@ -88,29 +88,30 @@ pub struct Drift {
     pub charged: Credits,
 }
 
-/// Milliseconds in a quarter of an hour; the statement below has it, too.
+/// Milliseconds in a quarter of an hour; the group's key below has it, too.
 const QUARTER_MS: i64 = 900_000;
 
-/// The one list of sums, put between the group of a statement and its rest.
-macro_rules! sums {
-    ($key:literal, $rest:literal) => {
-        concat!(
-            "SELECT ",
-            $key,
-            " coalesce(sum(taken), 0) AS taken, coalesce(sum(refunded), 0) AS refunded,
-                coalesce(sum(reserved), 0) AS reserved, coalesce(sum(in_doubt), 0) AS in_doubt,
-                count(*) FILTER (WHERE charge <> 'free' OR refunded > 0) AS attempts
-             FROM ledger WHERE at >= ? ",
-            $rest
-        )
-    };
+/// Sums over the groups of a key, since a time. Without one nothing is compared: SQLite would go by the index over `at`,
+/// and look up every row of a long ledger.
+fn sums_by(key: &'static str, since: Option<Timestamp>) -> QueryBuilder<Sqlite> {
+    let mut q = QueryBuilder::new("SELECT ");
+    q.push(key).push(
+        " AS k, coalesce(sum(taken), 0) AS taken, coalesce(sum(refunded), 0) AS refunded,
+            coalesce(sum(reserved), 0) AS reserved, coalesce(sum(in_doubt), 0) AS in_doubt,
+            count(*) FILTER (WHERE charge <> 'free' OR refunded > 0) AS attempts
+         FROM ledger",
+    );
+    if let Some(since) = since {
+        q.push(" WHERE at >= ").push_bind(since.as_millis());
+    }
+    q.push(" GROUP BY k ORDER BY k");
+    q
 }
 
 impl Store {
     /// The money of all attempts since a time.
     pub async fn sums(&self, since: Timestamp) -> Result<Sums> {
-        let r = sqlx::query(sums!("", "")).bind(since.as_millis()).fetch_one(&self.readers).await?;
-        sums(&r)
+        sum_rows(&mut *self.readers.acquire().await?, Some(since)).await
     }
 
     /// The money of all attempts since there is a ledger, however many they are.
@@ -118,15 +119,15 @@ impl Store {
         total(&mut *self.readers.acquire().await?).await
     }
 
-    /// The ledger in groups, since a time, in the order of their keys.
-    pub async fn spending(&self, group: Group, since: Timestamp) -> Result<Vec<Spending>> {
-        let query = match group {
-            Group::Quarter => sqlx::query(sums!("at / 900000 AS k,", "GROUP BY k ORDER BY k")),
-            Group::Type => sqlx::query(sums!("type AS k,", "GROUP BY k ORDER BY k")),
-            Group::Tags => sqlx::query(sums!("tags AS k,", "GROUP BY k ORDER BY k")),
-            Group::Batch => sqlx::query(sums!("batch AS k,", "GROUP BY k ORDER BY k")),
+    /// The ledger in groups, all of it or since a time, in the order of their keys.
+    pub async fn spending(&self, group: Group, since: Option<Timestamp>) -> Result<Vec<Spending>> {
+        let key = match group {
+            Group::Quarter => "at / 900000",
+            Group::Type => "type",
+            Group::Tags => "tags",
+            Group::Batch => "batch",
         };
-        let rows = query.bind(since.as_millis()).fetch_all(&self.readers).await?;
+        let rows = sums_by(key, since).build().fetch_all(&self.readers).await?;
         rows.iter()
             .map(|r| {
                 let key = match group {
@@ -142,15 +143,16 @@ impl Store {
             .collect()
     }
 
-    /// Where the provider charged otherwise than expected, by type, since a time.
-    pub async fn drifts(&self, since: Timestamp) -> Result<Vec<Drift>> {
-        let rows = sqlx::query(
+    /// Where the provider charged otherwise than expected, by type.
+    pub async fn drifts(&self, since: Option<Timestamp>) -> Result<Vec<Drift>> {
+        let mut q: QueryBuilder<Sqlite> = QueryBuilder::new(
             "SELECT type, count(*) AS attempts, sum(estimate) AS estimated, sum(charged) AS charged
-             FROM ledger WHERE at >= ? AND charged <> estimate GROUP BY type ORDER BY type",
-        )
-        .bind(since.as_millis())
-        .fetch_all(&self.readers)
-        .await?;
+             FROM ledger WHERE charged <> estimate",
+        );
+        if let Some(since) = since {
+            q.push(" AND at >= ").push_bind(since.as_millis());
+        }
+        let rows = q.push(" GROUP BY type ORDER BY type").build().fetch_all(&self.readers).await?;
         rows.iter()
             .map(|r| {
                 Ok(Drift {
@@ -185,6 +187,12 @@ fn sums(r: &SqliteRow) -> Result<Sums> {
         reserved: sum("reserved")?,
         in_doubt: sum("in_doubt")?,
     })
+}
+
+async fn sum_rows(c: &mut SqliteConnection, since: Option<Timestamp>) -> Result<Sums> {
+    // One group, or none.
+    let found = sums_by("1", since).build().fetch_optional(c).await?;
+    found.as_ref().map_or(Ok(Sums::default()), sums)
 }
 
 pub(super) async fn total(c: &mut SqliteConnection) -> Result<Sums> {
@@ -340,8 +348,7 @@ pub(super) async fn maybe_paid(c: &mut SqliteConnection, job: JobId) -> Result<b
 pub(super) async fn check(c: &mut SqliteConnection) -> Result<Vec<String>> {
     let mut found = Vec::new();
     let kept = total(c).await?;
-    let r = sqlx::query(sums!("", "")).bind(i64::MIN).fetch_one(&mut *c).await?;
-    let summed = sums(&r)?;
+    let summed = sum_rows(c, None).await?;
     if kept != summed {
         found.push(format!("the ledger's total is kept as {kept:?}, its rows give {summed:?}"));
     }
