@@ -24,7 +24,7 @@ CREATE TABLE ledger (
     PRIMARY KEY (job_id, n)
 ) STRICT, WITHOUT ROWID;
 -- The sum of a day reads that day's rows, however long the ledger is.
-CREATE INDEX ledger_by_time  ON ledger (at, spent);
+CREATE INDEX ledger_by_time  ON ledger (at);
 CREATE INDEX ledger_in_doubt ON ledger (job_id) WHERE charge = 'in_doubt';
 
 INSERT INTO ledger (job_id, n, at, type, batch, tags, estimate, charge, charged)

@@ -13,7 +13,6 @@ use klingd::{
         attempt::Charge,
         state::{Charged, Failure, Label},
     },
-    sandbox::Options,
     store::{enqueue::NewBatch, ledger::Sums},
 };
 
@@ -103,7 +102,7 @@ async fn key_is_free(rig: &Rig) -> bool {
 #[tokio::test]
 async fn a_refund_gives_the_budget_room() {
     for (fault, posts) in [("task:fail=No", 2), ("task:fail-no-refund=No", 1)] {
-        let mut rig = Rig::with(Options { faults: fault.parse().unwrap(), ..provider() }).await;
+        let mut rig = Rig::new(fault).await;
         rig.config.budget.total = Some(prices(1));
         rig.config.budget.per_day = Some(prices(1));
         for prompt in ["first", "second"] {
