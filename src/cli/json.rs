@@ -100,6 +100,7 @@ fn attempt(row: &AttemptRow) -> Value {
         "charge": row.charge,
         "estimated_credits": row.estimate,
         "charged_credits": row.charged,
+        "refunded_credits": row.refunded,
         "task_id": row.task_id,
         "base_url": row.base_url,
         "key_fingerprint": row.key_fingerprint,

@@ -73,7 +73,7 @@ async fn again(
             )
         }
         RetryPlan::Resume => {
-            format!("job {id} is queued again; nothing was charged so far, it costs {price} credits")
+            format!("job {id} is queued again; nothing is spent on it so far, it costs {price} credits")
         }
         RetryPlan::Render => format!("job {id} is queued again as a new render, for {price} credits"),
     };

@@ -59,8 +59,13 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         charged: Option<Credits>,
     },
-    /// The provider says twice that the task failed.
-    TaskFailed { failure: Failure },
+    /// The provider says twice that the task failed. `charged` is what it says the task cost in the end: less than before
+    /// is a refund.
+    TaskFailed {
+        failure: Failure,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        charged: Option<Credits>,
+    },
     /// One video is verified, published and durable.
     FilePublished { output: u32 },
     /// The link no longer gives the video; a fresh one is asked for.
@@ -87,7 +92,9 @@ impl Event {
     /// What the provider says it charged, if this event carries it.
     pub const fn charged(&self) -> Option<Credits> {
         match self {
-            Event::Accepted { charged, .. } | Event::Succeeded { charged, .. } => *charged,
+            Event::Accepted { charged, .. }
+            | Event::Succeeded { charged, .. }
+            | Event::TaskFailed { charged, .. } => *charged,
             _ => None,
         }
     }
@@ -116,5 +123,23 @@ impl Event {
             Event::Followed => "followed",
             Event::Requeued => "requeued",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::state::Charged;
+
+    /// Rows of a history are for ever: one of a failed task that was written before its charge was kept is still read.
+    #[test]
+    fn an_older_row_is_read() {
+        let row =
+            r#"{"event":"task_failed","failure":{"code":"TASK_FAILED","message":"no","charged":"unknown"}}"#;
+        let event: Event = serde_json::from_str(row).unwrap();
+        let failure =
+            Failure { code: Failure::TASK_FAILED.into(), message: "no".into(), charged: Charged::Unknown };
+        assert_eq!(event, Event::TaskFailed { failure, charged: None });
+        assert_eq!(serde_json::to_string(&event).unwrap(), row, "and written as it was");
     }
 }

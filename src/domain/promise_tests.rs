@@ -194,7 +194,12 @@ fn life() -> impl Strategy<Value = Vec<Event>> {
         Just(Event::Requeued),
         Just(Event::Cancelled),
     ];
-    vec(prop_oneof![2 => start, 2 => away_from_the_queue, 5 => arbitrary::event()], 0..80)
+    let to_the_end = prop_oneof![
+        Just(Event::Succeeded { outputs: 1, charged: None }),
+        Just(Event::FilePublished { output: 0 }),
+    ];
+    let any = prop_oneof![2 => start, 2 => away_from_the_queue, 1 => to_the_end, 5 => arbitrary::event()];
+    vec(any, 0..80)
 }
 
 proptest! {

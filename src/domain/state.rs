@@ -332,7 +332,7 @@ impl State {
             (State::Generating { task, .. }, Event::Succeeded { outputs, .. }) if *outputs > 0 => {
                 Ok(State::Downloading { task, missing: (0..*outputs).collect(), link: Link::Fresh })
             }
-            (State::Generating { task, .. }, Event::TaskFailed { failure }) => {
+            (State::Generating { task, .. }, Event::TaskFailed { failure, .. }) => {
                 Ok(State::Failed { failure: failure.clone(), task: Some(task) })
             }
             (State::Downloading { task, mut missing, link }, Event::FilePublished { output }) => {

@@ -7,6 +7,7 @@
 //! | [`step`] | the one write path: an event moves a job, with its history row |
 //! | [`enqueue`] | new jobs, not twice by accident |
 //! | [`submit`] | intents through the gate, and the outcomes of attempts |
+//! | [`ledger`] | what each attempt costs or may cost: the only money |
 //! | [`budget`] | the caps, and what counts against them |
 //! | [`poll`] | due status calls and what they showed |
 //! | [`download`] | due downloads, their progress, their end |
@@ -28,6 +29,7 @@ pub mod enqueue;
 pub mod errand;
 mod error;
 pub mod idle;
+pub mod ledger;
 pub mod open;
 pub mod person;
 pub mod poll;

@@ -6,7 +6,7 @@ use sqlx::{Row, SqliteConnection};
 use super::{
     Result, Store,
     budget::{Budget, Spent},
-    control, row,
+    control, ledger, row,
     step::{Fence, Moved, Step, step},
     writer::Ring,
 };
@@ -226,8 +226,8 @@ async fn intend(
     let attempt = AttemptNo(job.last_attempt + 1);
     let body = job.request.into_bytes();
     sqlx::query(
-        "INSERT INTO attempts (job_id, n, started_at, request, request_sha256, base_url, key_fingerprint, estimate, outcome, charge)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'open', 'reserved')",
+        "INSERT INTO attempts (job_id, n, started_at, request, request_sha256, base_url, key_fingerprint, outcome)
+         VALUES (?, ?, ?, ?, ?, ?, ?, 'open')",
     )
     .bind(job.id.0)
     .bind(attempt.0)
@@ -236,9 +236,9 @@ async fn intend(
     .bind(hex(&Sha256::digest(&body)))
     .bind(&policy.base_url)
     .bind(&policy.key_fingerprint)
-    .bind(row::credits(job.estimate))
     .execute(&mut *c)
     .await?;
+    ledger::reserve(c, job.id, attempt, now).await?;
     let event = Event::SubmitStarted { attempt };
     let fence = Fence::Version(job.version);
     step(

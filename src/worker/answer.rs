@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Result;
 
-use super::evidence::{Spool, Spooled};
+use super::{
+    evidence::{Spool, Spooled},
+    money,
+};
 use crate::{
     clock::Clock,
     domain::{
@@ -78,26 +81,8 @@ impl Answers {
             poll_first: self.poll_first,
         };
         let plan = plan::answered(&answer, &facts, now, dice);
-        let note = note(&answer, reader.estimate);
+        let note = money::at_submit(&answer, reader.estimate);
         let attempt = reader.attempt;
         Ok(SubmitOutcome { job, attempt, plan, evidence, note, gate: self.gate, now, dice })
-    }
-}
-
-fn note(answer: &SubmitAnswer, estimate: Credits) -> Option<String> {
-    match answer {
-        SubmitAnswer::Accepted { salvaged: true, task, .. } => {
-            Some(format!("the answer was cut; task {task} was salvaged from what came"))
-        }
-        SubmitAnswer::Accepted { charged: Some(charged), .. } if *charged != estimate => {
-            Some(format!("price drift: {charged} credits were charged, {estimate} expected"))
-        }
-        SubmitAnswer::Accepted { charged: None, .. } => {
-            Some(format!("the provider did not say what it charged; {estimate} credits are counted"))
-        }
-        SubmitAnswer::Accepted { .. }
-        | SubmitAnswer::Refused(_)
-        | SubmitAnswer::Deferred { .. }
-        | SubmitAnswer::Unknown { .. } => None,
     }
 }

@@ -9,6 +9,7 @@ pub mod download;
 pub mod errand;
 pub mod evidence;
 mod fetch;
+mod money;
 pub mod poll;
 mod publish;
 pub mod recover;

@@ -270,6 +270,10 @@ fn report(job: JobId, attempt: AttemptNo, outcome: &SubmitOutcome, moved: &Moved
             info!(job.id = job.0, attempt = attempt.0, "job {job} is {}", moved.to.label());
         }
     }
+    if let Some(note) = &outcome.note {
+        let charged = outcome.plan.event.charged().map(Credits::get);
+        warn!(job.id = job.0, attempt = attempt.0, credits.charged = charged, "job {job}: {note}");
+    }
     if let Some((hold, why, _)) = &outcome.plan.hold {
         warn!(hold = hold.as_str(), why = ?why, "submits stop: {}", hold.remedy());
     }

@@ -46,8 +46,9 @@ pub fn sentence(event: &Event) -> String {
             let videos = count(usize::try_from(*outputs).unwrap_or(usize::MAX), "video");
             format!("finished there: {videos}{}", cost(*charged))
         }
-        Event::TaskFailed { failure } => {
-            format!("the provider says twice that it failed: {}", failed(failure))
+        Event::TaskFailed { failure, charged } => {
+            let cost = charged.map(|c| format!("; it costs {c} credits in the end")).unwrap_or_default();
+            format!("the provider says twice that it failed: {}{cost}", failed(failure))
         }
         Event::FilePublished { output } => format!("video {} is on disk", output.saturating_add(1)),
         Event::LinkExpired { why } => format!("the link is dead, a fresh one is asked for: {}", line(why)),
@@ -140,7 +141,8 @@ mod tests {
             watched(Watch::NotFound { since, held: true }),
             watched(Watch::OtherKey { since }),
             Event::Succeeded { outputs: 2, charged: None },
-            Event::TaskFailed { failure: failure() },
+            Event::TaskFailed { failure: failure(), charged: None },
+            Event::TaskFailed { failure: failure(), charged: Some(Credits::ZERO) },
             Event::FilePublished { output: 0 },
             Event::LinkExpired { why: "403".into() },
             Event::LinkRenewed,

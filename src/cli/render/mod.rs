@@ -6,6 +6,7 @@ pub mod list;
 #[cfg(test)]
 pub(super) mod samples;
 pub mod show;
+pub mod spend;
 pub mod status;
 pub mod table;
 pub mod text;

@@ -171,6 +171,7 @@ pub fn attempts() -> Vec<AttemptRow> {
         charge: "in_doubt".into(),
         estimate: Credits::new(200),
         charged: None,
+        refunded: Credits::ZERO,
         task_id: None,
         base_url: "https://kling3api.com".into(),
         key_fingerprint: "0a1b2c3d".into(),

@@ -6,12 +6,13 @@ use serde_json::{Value, json};
 
 use super::{
     super::{json::time, view::View},
+    spend::clock_is_behind,
     text::line,
     time::{span, wall},
 };
 use crate::{
-    domain::{Timestamp, state::Label},
-    store::view::Sums,
+    domain::{Credits, Timestamp, state::Label},
+    store::ledger::Sums,
 };
 
 /// The daemon and its queue.
@@ -32,6 +33,8 @@ pub struct Status {
     pub in_need: u64,
     /// The ledger since midnight.
     pub today: Sums,
+    /// The latest intent, for a clock that is behind it.
+    pub latest_intent: Option<Timestamp>,
     /// When the oldest queued job was made.
     pub oldest_waiting: Option<Timestamp>,
 }
@@ -77,9 +80,16 @@ pub fn status(s: &Status) -> String {
     if let Some(oldest) = s.oldest_waiting {
         row("Oldest waits", span(view.now.since(oldest)));
     }
-    let Sums { charged, reserved, in_doubt } = s.today;
-    row("Today", format!("{charged} credits charged, {reserved} reserved, {in_doubt} in doubt"));
+    row("Today", today(s.today));
+    if let Some(sentence) = clock_is_behind(s.latest_intent, view) {
+        row("Clock", sentence);
+    }
     text.trim_end().to_owned()
+}
+
+fn today(Sums { charged, refunded, reserved, in_doubt }: Sums) -> String {
+    let back = if refunded > Credits::ZERO { format!(" ({refunded} refunded)") } else { String::new() };
+    format!("{charged} credits charged{back}, {reserved} reserved, {in_doubt} in doubt")
 }
 
 fn gate(s: &Status) -> String {
@@ -129,6 +139,7 @@ pub fn status_json(s: &Status) -> Value {
         "needs_person": s.in_need,
         "today": {
             "charged_credits": s.today.charged,
+            "refunded_credits": s.today.refunded,
             "reserved_credits": s.today.reserved,
             "in_doubt_credits": s.today.in_doubt,
         },
@@ -142,7 +153,7 @@ mod tests {
 
     use super::super::samples;
     use super::*;
-    use crate::domain::{Credits, HoldName, hold::Hold};
+    use crate::domain::{HoldName, hold::Hold};
 
     fn quiet() -> Status {
         Status {
@@ -154,6 +165,7 @@ mod tests {
             depth: BTreeMap::new(),
             in_need: 0,
             today: Sums::default(),
+            latest_intent: None,
             oldest_waiting: None,
         }
     }
@@ -177,6 +189,7 @@ mod tests {
             in_need: 1,
             today: Sums {
                 charged: Credits::new(12_400),
+                refunded: Credits::new(800),
                 reserved: Credits::new(400),
                 in_doubt: Credits::new(200),
             },

@@ -136,7 +136,7 @@ pub fn next_step(job: &Job, view: &View, maybe_paid: bool) -> Option<String> {
     let plan = retry(&job.state, maybe_paid, false)?;
     Some(match plan {
         RetryPlan::Follow => format!("klingd retry {id}    asks for the paid video again, for free"),
-        RetryPlan::Resume => format!("klingd retry {id}    queues it again; nothing was charged"),
+        RetryPlan::Resume => format!("klingd retry {id}    queues it again; nothing is spent on it so far"),
         RetryPlan::Render => {
             format!("klingd retry {id}    renders it anew, for about {} credits", job.estimate)
         }

@@ -47,12 +47,14 @@ prop_compose! {
     fn poll_facts()(
         submitted_at in arbitrary::near_now(),
         same_key in any::<bool>(),
+        counted in 0u64..1000,
         first in secs(1..3000),
         every in secs(1..60),
         slowest in secs(60..3000),
         confirm_failed in secs(1..3600),
     ) -> PollFacts {
-        PollFacts { submitted_at, same_key, policy: PollPolicy { first, every, slowest, confirm_failed } }
+        let policy = PollPolicy { first, every, slowest, confirm_failed };
+        PollFacts { submitted_at, same_key, counted: Credits::new(counted), policy }
     }
 }
 

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use super::super::{
+    attempt::Refund,
     credits::Credits,
     event::Event,
     hold::HoldName,
     retry::Dice,
-    state::{Charged, Failure, Link, State, Watch},
+    state::{Failure, Link, State, Watch},
     time::Timestamp,
 };
 
@@ -88,6 +89,8 @@ pub struct PollFacts {
     pub submitted_at: Timestamp,
     /// Whether the task was made with the key in use.
     pub same_key: bool,
+    /// What the ledger counts for the task.
+    pub counted: Credits,
     /// The policy.
     pub policy: PollPolicy,
 }
@@ -166,13 +169,14 @@ fn generating(
         },
         PollAnswer::Failed { message, charged } => match watch {
             Watch::Failing { since, .. } if now.since(*since) >= policy.confirm_failed => {
-                let charged = match charged {
-                    Some(Credits::ZERO) => Charged::No,
-                    Some(_) | None => Charged::Unknown,
+                let refund = Refund::of(facts.counted, *charged);
+                let failure = Failure {
+                    code: Failure::TASK_FAILED.to_owned(),
+                    message: message.clone(),
+                    charged: refund.charged(),
                 };
-                let failure =
-                    Failure { code: Failure::TASK_FAILED.to_owned(), message: message.clone(), charged };
-                PollPlan { event: Some(Event::TaskFailed { failure }), due_at: now, ..stay }
+                let event = Event::TaskFailed { failure, charged: *charged };
+                PollPlan { event: Some(event), due_at: now, ..stay }
             }
             // Not later than a whole wait from now: `since` lies in the future after a clock that jumped back.
             Watch::Failing { since, .. } => {
@@ -283,7 +287,7 @@ mod tests {
             slowest: Duration::from_secs(300),
             confirm_failed: Duration::from_secs(30),
         };
-        PollFacts { submitted_at: T0, same_key: true, policy }
+        PollFacts { submitted_at: T0, same_key: true, counted: Credits::new(200), policy }
     }
 
     /// Looks at a job again and again with the same answer; returns the state and how long it took to settle.
