@@ -242,6 +242,9 @@ async fn serve(
     recover_and_hold(&lanes.submit.answers, config).await?;
     // A disk that has room by now must not look, to whoever asks whether anything moves, like one that is full.
     lanes.submit.watch_disk().await?;
+    for Hold { name, since, why, .. } in store.holds().await?.into_iter().filter(|h| h.holds(started)) {
+        warn!(hold = name.as_str(), %since, why, "nothing is submitted: {}", name.remedy());
+    }
     let policy = lanes.submit.policy.clone();
     let doorbell = Doorbell::hang(&config.doorbell());
     if let Err(error) = &doorbell {

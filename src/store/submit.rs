@@ -22,9 +22,6 @@ use crate::domain::{
     state::TaskId,
 };
 
-/// While the account was empty, one job is tried this often: a top-up is noticed without a command.
-const CREDITS_PROBE_EVERY: std::time::Duration = std::time::Duration::from_secs(900);
-
 /// Jobs looked at beyond those that may leave, so that one which does not fit the budget does not stop a cheaper one
 /// behind it.
 const LOOK_PAST: i64 = 16;
@@ -143,9 +140,11 @@ async fn claim(
 ) -> Result<Claimed> {
     let holds = control::holds(c).await?;
     let in_force: Vec<&Hold> = holds.iter().filter(|h| h.holds(now)).collect();
-    let probing_credits = matches!(in_force.as_slice(),
-        [Hold { name: HoldName::Credits, probe_at: Some(at), .. }] if *at <= now);
-    if !in_force.is_empty() && !probing_credits {
+    let probed = match in_force.as_slice() {
+        [hold] if hold.name == HoldName::Credits && hold.probe_is_due(now) => Some(*hold),
+        _ => None,
+    };
+    if !in_force.is_empty() && probed.is_none() {
         let next_at =
             in_force.iter().flat_map(|h| [h.until, h.probe_at]).flatten().filter(|t| *t > now).min();
         return Ok(Claimed { intents: Vec::new(), next_at });
@@ -157,7 +156,9 @@ async fn claim(
         Admission::ClosedUntil(until) => return Ok(Claimed { intents: Vec::new(), next_at: Some(until) }),
         Admission::Full => return Ok(Claimed { intents: Vec::new(), next_at: gate.opens_at(now) }),
     };
-    let free = if probing_credits { free.min(1) } else { free };
+    // One job finds out, alone, whether the others may go.
+    let one_by_one = probed.is_some() || holds.iter().any(|hold| hold.is_on_trial(now));
+    let free = if one_by_one { free.min(1_u32.saturating_sub(on_the_wire)) } else { free };
     let mut spent = Spent::read(c, &policy.budget, day).await?;
     let mut intents = Vec::new();
     for job in due(c, free, now).await? {
@@ -170,8 +171,8 @@ async fn claim(
         }
         intents.push(intend(c, ring, job, policy, now).await?);
     }
-    if probing_credits && !intents.is_empty() {
-        control::probe_later(c, HoldName::Credits, now + CREDITS_PROBE_EVERY).await?;
+    if let Some(at) = probed.and_then(|hold| hold.next_probe(now)).filter(|_| !intents.is_empty()) {
+        control::probe_later(c, HoldName::Credits, at).await?;
     }
     Ok(Claimed { intents, next_at: None })
 }
@@ -287,13 +288,11 @@ async fn settle(c: &mut SqliteConnection, ring: &mut Ring, o: &SubmitOutcome) ->
         ring.lane(crate::domain::state::Lane::Submit);
     }
     if let Some((name, why, until)) = &o.plan.hold {
-        let probe_at = matches!(name, HoldName::Credits | HoldName::Key).then(|| o.now + CREDITS_PROBE_EVERY);
-        let hold = Hold { name: *name, since: o.now, why: why.clone(), until: *until, probe_at };
+        let hold = Hold { until: *until, ..Hold::new(*name, why.clone(), o.now) };
         control::set_hold(c, &hold).await?;
     }
     if matches!(event, Event::Accepted { .. }) {
-        // What was paid for was affordable.
-        control::lift(c, HoldName::Credits).await?;
+        control::lift_by_acceptance(c).await?;
     }
     let due_at = match event {
         Event::SubmitDeferred { .. } => o.plan.due_at.max(not_before(c, o.job).await?),

@@ -270,8 +270,9 @@ fn report(job: JobId, attempt: AttemptNo, outcome: &SubmitOutcome, moved: &Moved
             info!(job.id = job.0, attempt = attempt.0, "job {job} is {}", moved.to.label());
         }
     }
-    if let Some((hold, why, _)) = &outcome.plan.hold {
-        warn!(hold = hold.as_str(), why = ?why, "submits stop: {}", hold.remedy());
+    if let Some((hold, why, until)) = &outcome.plan.hold {
+        let until = until.map(|until| until.to_string());
+        warn!(hold = hold.as_str(), why = ?why, until, "submits stop: {}", hold.remedy());
     }
 }
 

@@ -177,7 +177,12 @@ fn deferred(
         Deferral::KeyRefused => {
             later("INVALID_API_KEY", Duration::ZERO, GateNews::Nothing, held(HoldName::Key))
         }
-        Deferral::Moved => later("ENDPOINT_MOVED", Duration::ZERO, GateNews::Nothing, held(HoldName::Key)),
+        Deferral::Moved => {
+            // The key may be as good as ever: what to look at is the address.
+            let why = format!("{message} (is api.base_url right?)");
+            let hold = Some((HoldName::Key, why, None));
+            later("ENDPOINT_MOVED", Duration::ZERO, GateNews::Nothing, hold)
+        }
         Deferral::Forbidden if facts.key_works == Some(true) => {
             let failure =
                 Failure { code: "FORBIDDEN".to_owned(), message: message.to_owned(), charged: Charged::No };
