@@ -143,7 +143,7 @@ pub fn settled_by(event: &Event) -> Option<(AttemptNo, Outcome, Option<Credits>)
             Some((*attempt, Outcome::Unknown, None))
         }
         Event::ResolvedNotCharged { attempt } => Some((*attempt, Outcome::NotCharged, None)),
-        Event::WrittenOff { attempt } => Some((*attempt, Outcome::WrittenOff, None)),
+        Event::WrittenOff { attempt, .. } => Some((*attempt, Outcome::WrittenOff, None)),
         Event::Enqueued
         | Event::Edited { .. }
         | Event::Watched { .. }

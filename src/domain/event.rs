@@ -73,8 +73,13 @@ pub enum Event {
     Cancelled,
     /// A person found that the attempt was not charged.
     ResolvedNotCharged { attempt: AttemptNo },
-    /// A person gave the attempt up; it counts as spent.
-    WrittenOff { attempt: AttemptNo },
+    /// A person gave the attempt up; it counts as spent. `task` is the one that it had made, which need not be the one
+    /// that the job follows.
+    WrittenOff {
+        attempt: AttemptNo,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        task: Option<TaskId>,
+    },
     /// A person pays again although the attempt stays in doubt.
     Resubmitted { attempt: AttemptNo },
     /// `retry` of a paid task: it is asked and fetched again, for free.

@@ -152,7 +152,7 @@ fn check_step(before: &State, event: &Event, after: &State) {
             Event::SubmitRefused { attempt, .. }
             | Event::SubmitDeferred { attempt, .. }
             | Event::ResolvedNotCharged { attempt }
-            | Event::WrittenOff { attempt }
+            | Event::WrittenOff { attempt, .. }
             | Event::Resubmitted { attempt } => attempt == doubted,
             _ => false,
         };
@@ -227,7 +227,7 @@ fn lives_reach_every_state_and_several_attempts() {
     use proptest::{strategy::ValueTree, test_runner::TestRunner};
     let mut runner = TestRunner::deterministic();
     let (mut labels, mut most) = (BTreeSet::new(), 0);
-    for _ in 0..400 {
+    for _ in 0..1000 {
         let mut one = Life::new();
         for event in life().new_tree(&mut runner).unwrap().current() {
             one.step(event);

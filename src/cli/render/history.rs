@@ -57,7 +57,7 @@ pub fn sentence(event: &Event) -> String {
         Event::ResolvedNotCharged { attempt } => {
             format!("a person says that attempt {attempt} was not charged")
         }
-        Event::WrittenOff { attempt } => format!("attempt {attempt} is written off; it counts as spent"),
+        Event::WrittenOff { attempt, .. } => format!("attempt {attempt} is written off; it counts as spent"),
         Event::Resubmitted { attempt } => {
             format!("a person pays again; attempt {attempt} stays in doubt")
         }
@@ -147,7 +147,7 @@ mod tests {
             Event::GaveUp { failure: failure() },
             Event::Cancelled,
             Event::ResolvedNotCharged { attempt },
-            Event::WrittenOff { attempt },
+            Event::WrittenOff { attempt, task: None },
             Event::Resubmitted { attempt },
             Event::Followed,
             Event::Requeued,
