@@ -17,7 +17,7 @@ use crate::domain::{
     hold::{Hold, HoldName},
     job::Version,
     key::hex,
-    plan::submit::{SubmitPlan, claimed_twice},
+    plan::submit::{LONGEST_DEFERRAL, SubmitPlan, claimed_twice},
     retry::Dice,
     state::TaskId,
 };
@@ -85,20 +85,32 @@ impl Store {
     }
 
     async fn anything_to_submit(&self, now: Timestamp) -> Result<bool> {
-        let due: i64 =
-            sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM jobs WHERE lane = 'submit' AND due_at <= ?)")
-                .bind(now.as_millis())
-                .fetch_one(&self.readers)
-                .await?;
+        // Each by a partial index, whose very words these are: what a person scheduled, and what klingd put off.
+        let due: i64 = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM jobs WHERE lane = 'submit' AND due_at IS not_before AND due_at <= ?1)
+                 OR EXISTS (SELECT 1 FROM jobs WHERE lane = 'submit' AND due_at IS NOT not_before
+                            AND due_at <= ?1)
+                 OR EXISTS (SELECT 1 FROM jobs WHERE lane = 'submit' AND due_at IS NOT not_before
+                            AND due_at > ?2 AND coalesce(not_before, ?1) <= ?1)",
+        )
+        .bind(now.as_millis())
+        .bind((now + LONGEST_DEFERRAL).as_millis())
+        .fetch_one(&self.readers)
+        .await?;
         Ok(due == 1)
     }
 
     async fn next_submit(&self, now: Timestamp) -> Result<Option<Timestamp>> {
-        let next: Option<i64> =
-            sqlx::query_scalar("SELECT min(due_at) FROM jobs WHERE lane = 'submit' AND due_at > ?")
-                .bind(now.as_millis())
-                .fetch_one(&self.readers)
-                .await?;
+        let next: Option<i64> = sqlx::query_scalar(
+            "SELECT min(due_at) FROM (
+                SELECT min(due_at) AS due_at FROM jobs
+                WHERE lane = 'submit' AND due_at IS not_before AND due_at > ?1
+                UNION ALL
+                SELECT min(due_at) FROM jobs WHERE lane = 'submit' AND due_at IS NOT not_before AND due_at > ?1)",
+        )
+        .bind(now.as_millis())
+        .fetch_one(&self.readers)
+        .await?;
         Ok(next.map(Timestamp::from_millis))
     }
 
@@ -188,16 +200,19 @@ struct DueJob {
     deferrals: u32,
 }
 
-/// The next jobs in order: higher priority first, then the oldest.
+/// The next jobs in order: higher priority first, then the oldest. What klingd put off further than it ever does is due.
 async fn due(c: &mut SqliteConnection, free: u32, now: Timestamp) -> Result<Vec<DueJob>> {
     let rows = sqlx::query(
         "SELECT id, version, request, estimate, max_credits,
             (SELECT coalesce(max(n), 0) FROM attempts a WHERE a.job_id = j.id) AS last_attempt,
             (SELECT count(*) FROM attempts a WHERE a.job_id = j.id AND a.outcome = 'internal_error') AS internal_errors,
             (SELECT count(*) FROM attempts a WHERE a.job_id = j.id AND a.outcome = 'deferred') AS deferrals
-         FROM jobs j WHERE lane = 'submit' AND due_at <= ? ORDER BY priority DESC, id LIMIT ?",
+         FROM jobs j WHERE lane = 'submit'
+            AND (due_at <= ?1 OR (due_at > ?2 AND due_at IS NOT not_before AND coalesce(not_before, ?1) <= ?1))
+         ORDER BY priority DESC, id LIMIT ?3",
     )
     .bind(now.as_millis())
+    .bind((now + LONGEST_DEFERRAL).as_millis())
     .bind(i64::from(free) + LOOK_PAST)
     .fetch_all(c)
     .await?;
