@@ -9,7 +9,7 @@ use crate::domain::{
     attempt::{self, AttemptNo, Charge, Outcome},
     job::{JobId, Version},
     key::JobKey,
-    state::{Failure, Lane},
+    state::{Failure, Lane, TaskId},
 };
 
 /// What must still be true for a step to be taken.
@@ -81,6 +81,7 @@ pub(super) async fn step(c: &mut SqliteConnection, ring: &mut Ring, s: &Step<'_>
         ask_where_it_was_made(c, s.job, &to).await?;
         forget_other_videos(c, s.job).await?;
     }
+    mark_unfollowed(c, s, &from, &to).await?;
     if settled.is_some() || matches!(s.event, Event::Succeeded { .. }) {
         sum_attempts(c, s.job).await?;
     }
@@ -239,6 +240,33 @@ async fn ask_where_it_was_made(c: &mut SqliteConnection, job: JobId, to: &State)
     .bind(to.task().map(|t| t.as_str()))
     .execute(c)
     .await?;
+    Ok(())
+}
+
+/// A paid task that the job does not follow is on record until it is followed, or written off: a job must not look as if
+/// all were well while a video that was paid for is not asked for.
+async fn mark_unfollowed(c: &mut SqliteConnection, s: &Step<'_>, from: &State, to: &State) -> Result<()> {
+    let mut mark = async |task: &TaskId, unfollowed: bool| -> Result<()> {
+        sqlx::query("UPDATE attempts SET unfollowed = ? WHERE job_id = ? AND task_id = ?")
+            .bind(unfollowed)
+            .bind(s.job.0)
+            .bind(task.as_str())
+            .execute(&mut *c)
+            .await?;
+        Ok(())
+    };
+    if let Some(task) = to.task().filter(|task| from.task() != Some(task)) {
+        mark(task, false).await?;
+    }
+    match (s.event, from) {
+        (Event::Accepted { task, .. }, _) if to.task() != Some(task) => mark(task, true).await?,
+        (Event::WrittenOff { task: Some(task), .. }, _) => mark(task, false).await?,
+        // Turned up while another attempt was on the wire, and that one made a task of its own.
+        (_, State::Submitting { accepted: Some(task), .. }) if to.task() != Some(task) => {
+            mark(task, true).await?;
+        }
+        (_, _) => {}
+    }
     Ok(())
 }
 

@@ -60,6 +60,8 @@ pub struct AttemptRow {
     pub request: Vec<u8>,
     pub evidence: Option<Evidence>,
     pub note: Option<String>,
+    /// Its task is paid, and the job has never followed it.
+    pub unfollowed: bool,
 }
 
 /// Sums of the ledger.
@@ -182,7 +184,7 @@ impl Store {
     pub async fn attempts(&self, id: JobId) -> Result<Vec<AttemptRow>> {
         let rows = sqlx::query(
             "SELECT n, started_at, answered_at, outcome, charge, estimate, charged, task_id, base_url, key_fingerprint,
-                request, evidence, note FROM attempts WHERE job_id = ? ORDER BY n",
+                request, evidence, note, unfollowed FROM attempts WHERE job_id = ? ORDER BY n",
         )
         .bind(id.0)
         .fetch_all(&self.readers)
@@ -206,6 +208,7 @@ impl Store {
                         .map(serde_json::from_str)
                         .transpose()?,
                     note: r.try_get("note")?,
+                    unfollowed: r.try_get("unfollowed")?,
                 })
             })
             .collect()
@@ -244,6 +247,17 @@ impl Store {
         let ids: Vec<i64> = sqlx::query_scalar(
             "SELECT DISTINCT a.job_id FROM attempts a JOIN jobs j ON j.id = a.job_id
              WHERE a.charge = 'in_doubt' AND j.state <> 'in_doubt' ORDER BY a.job_id LIMIT ?",
+        )
+        .bind(RECENT)
+        .fetch_all(&self.readers)
+        .await?;
+        Ok(ids.into_iter().map(JobId).collect())
+    }
+
+    /// Jobs with a task that is paid and that they never followed; the oldest few.
+    pub async fn unfollowed(&self) -> Result<Vec<JobId>> {
+        let ids: Vec<i64> = sqlx::query_scalar(
+            "SELECT DISTINCT job_id FROM attempts WHERE unfollowed = 1 ORDER BY job_id LIMIT ?",
         )
         .bind(RECENT)
         .fetch_all(&self.readers)

@@ -133,6 +133,11 @@ pub fn notices(view: &View, daemon_runs: bool, jobs: &[Job]) -> Vec<String> {
             "An earlier attempt of job {id} is still in doubt and counts as spent: klingd show {id}"
         ));
     }
+    for id in &view.unfollowed {
+        notices.push(format!(
+            "An earlier attempt of job {id} made a task of its own: it is paid, and its video is not fetched: klingd retry {id}"
+        ));
+    }
     if !daemon_runs && jobs.iter().any(|job| job.state.lane().is_some()) {
         notices.push(format!("No daemon is running, so nothing moves: {}", view.start()));
     }
@@ -240,6 +245,13 @@ mod tests {
             notices(&view, true, &[samples::done()]),
             ["An earlier attempt of job 3 is still in doubt and counts as spent: klingd show 3"]
         );
+    }
+
+    #[test]
+    fn a_second_paid_task_is_not_forgotten() {
+        let view = View { unfollowed: vec![JobId(13)], ..samples::view() };
+        let [said] = &notices(&view, true, &[samples::done()])[..] else { panic!("one notice") };
+        assert!(said.contains("is paid") && said.ends_with("klingd retry 13"), "{said}");
     }
 
     #[test]

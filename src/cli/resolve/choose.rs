@@ -41,7 +41,9 @@ fn fits(job: &Job, attempt: &AttemptRow, way: &Way) -> bool {
     match way {
         Way::TaskId { .. } => in_doubt || (of_its_task && is_stuck(&job.state)),
         Way::NotCharged => in_doubt,
-        Way::WriteOff => in_doubt || (of_its_task && (is_lost(&job.state) || is_stuck(&job.state))),
+        Way::WriteOff => {
+            in_doubt || attempt.unfollowed || (of_its_task && (is_lost(&job.state) || is_stuck(&job.state)))
+        }
         Way::Resubmit => matches!(job.state, State::InDoubt { attempt: n, .. } if n == attempt.n),
     }
 }
