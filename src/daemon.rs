@@ -1,6 +1,7 @@
 //! The composition root: builds everything, spawns it, supervises it and stops it in order. The only spawner besides the
 //! loop in `worker`, which spawns its steps.
 
+mod notify;
 mod settings;
 mod tasks;
 
@@ -256,6 +257,10 @@ async fn serve(
     tasks.lane(lanes.errand, clock);
     if let Ok(doorbell) = doorbell {
         tasks.answer_doorbell(doorbell, Arc::clone(store.bells()));
+    }
+    if notify::is_asked_for() {
+        let per_day = config.budget.per_day;
+        tasks.beside("notify", notify::run(store.clone(), per_day, clock, stop.clone()));
     }
     info!(data_dir = %config.data_dir.display(), base_url = %config.api.base_url, "klingd is running");
     tokio::select! {

@@ -9,3 +9,4 @@ mod people;
 mod resolve;
 mod rig;
 mod sandbox_queue;
+mod service_manager;
