@@ -152,6 +152,7 @@ fn of_the_queue() -> Vec<BoxedStrategy<Event>> {
             .boxed(),
         attempt().prop_map(|attempt| Event::Resubmitted { attempt }).boxed(),
         Just(Event::Followed).boxed(),
+        task().prop_map(|task| Event::FollowedOther { task }).boxed(),
         Just(Event::Requeued).boxed(),
     ]
 }

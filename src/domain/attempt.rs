@@ -155,6 +155,7 @@ pub fn settled_by(event: &Event) -> Option<(AttemptNo, Outcome, Option<Credits>)
         | Event::GaveUp { .. }
         | Event::Cancelled
         | Event::Followed
+        | Event::FollowedOther { .. }
         | Event::Requeued => None,
     }
 }

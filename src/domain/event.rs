@@ -84,6 +84,8 @@ pub enum Event {
     Resubmitted { attempt: AttemptNo },
     /// `retry` of a paid task: it is asked and fetched again, for free.
     Followed,
+    /// `retry` where another attempt made a task of its own: it is paid too, and its video is fetched, for free.
+    FollowedOther { task: TaskId },
     /// `retry` as a new render: back to the queue.
     Requeued,
 }
@@ -119,6 +121,7 @@ impl Event {
             Event::WrittenOff { .. } => "written_off",
             Event::Resubmitted { .. } => "resubmitted",
             Event::Followed => "followed",
+            Event::FollowedOther { .. } => "followed_other",
             Event::Requeued => "requeued",
         }
     }

@@ -260,6 +260,7 @@ impl State {
             | Event::WrittenOff { .. }
             | Event::Resubmitted { .. }
             | Event::Followed
+            | Event::FollowedOther { .. }
             | Event::Requeued => self.apply_person(event),
         }
     }
@@ -429,6 +430,10 @@ impl State {
                 State::Failed { task: Some(task), .. } | State::Cancelled { task: Some(task) },
                 Event::Followed,
             ) => Ok(State::follow(task)),
+            // The one task has come to its end; what the other made is paid as well.
+            (state, Event::FollowedOther { task }) if state.has_ended() && state.task() != Some(task) => {
+                Ok(State::follow(task.clone()))
+            }
             (State::Failed { .. } | State::Cancelled { .. }, Event::Requeued) => Ok(State::Queued),
             (state, event) => state.illegal(event),
         }

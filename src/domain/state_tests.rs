@@ -45,6 +45,8 @@ resubmitted/this            .    -    q    .    .    .    .    .
 resubmitted/other           -    -    -    -    -    -    -    -
 followed                    -    -    -    -    -    -    g    g
 followed/unpaid             -    -    -    -    -    -    -    -
+followed_other              -    -    -    -    -    g    g    g
+followed_other/its_task     .    -    .    -    -    -    -    -
 requeued                    -    -    -    -    -    -    q    q
 ";
 
@@ -122,6 +124,7 @@ fn row(state: &State, event: &Event) -> String {
                 "/other"
             }
         }
+        Event::FollowedOther { task } if state.task() == Some(task) => "/its_task",
         Event::Succeeded { outputs: 0, .. } => "/none",
         Event::Followed if state.task().is_none() => "/unpaid",
         Event::Enqueued
@@ -136,6 +139,7 @@ fn row(state: &State, event: &Event) -> String {
         | Event::GaveUp { .. }
         | Event::Cancelled
         | Event::Followed
+        | Event::FollowedOther { .. }
         | Event::Requeued => "",
     };
     format!("{name}{split}")

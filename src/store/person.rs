@@ -69,6 +69,19 @@ impl Store {
         self.write(move |c, ring| Box::pin(async move { take(c, ring, job, &event, now).await })).await
     }
 
+    /// Follows the paid task of another attempt, for free, after the one that the job followed has come to its end. The
+    /// videos that it brought stay.
+    pub async fn follow_other(&self, job: JobId, attempt: AttemptNo, now: Timestamp) -> Result<Moved> {
+        self.write(move |c, ring| {
+            Box::pin(async move {
+                let missing = StoreError::NoSuchAttempt { job, attempt: attempt.0 };
+                let task = task_of(c, job, attempt).await?.ok_or(missing)?;
+                take(c, ring, job, &Event::FollowedOther { task }, now).await
+            })
+        })
+        .await
+    }
+
     /// Whose task this is, if it is not this attempt's.
     pub async fn task_owner(&self, task: TaskId, job: JobId, attempt: AttemptNo) -> Result<Option<JobId>> {
         submit::owner(&mut *self.readers.acquire().await?, &task, job, attempt).await

@@ -9,6 +9,7 @@ use crate::domain::{
     attempt::{self, AttemptNo, Charge, Outcome},
     job::{JobId, Version},
     key::JobKey,
+    plan::poll::MAX_OUTPUTS,
     state::{Failure, Lane, TaskId},
 };
 
@@ -79,7 +80,7 @@ pub(super) async fn step(c: &mut SqliteConnection, ring: &mut Ring, s: &Step<'_>
     insert_history(c, s.job, next, s.at, s.event, Some(&from), &to).await?;
     if to.task().is_some() && to.task() != from.task() {
         ask_where_it_was_made(c, s.job, &to).await?;
-        forget_other_videos(c, s.job).await?;
+        forget_other_videos(c, s).await?;
     }
     mark_unfollowed(c, s, &from, &to).await?;
     if settled.is_some() || matches!(s.event, Event::Succeeded { .. }) {
@@ -271,8 +272,21 @@ async fn mark_unfollowed(c: &mut SqliteConnection, s: &Step<'_>, from: &State, t
 }
 
 /// The job follows another task from now on: what was fetched of an earlier one is no part of its videos. The files stay.
-async fn forget_other_videos(c: &mut SqliteConnection, job: JobId) -> Result<()> {
-    sqlx::query("DELETE FROM outputs WHERE job_id = ?").bind(job.0).execute(c).await?;
+/// So do the rows of whole videos when the other task is one more: out of the way, behind any place a task can give.
+async fn forget_other_videos(c: &mut SqliteConnection, s: &Step<'_>) -> Result<()> {
+    let one_more = matches!(s.event, Event::FollowedOther { .. });
+    sqlx::query("DELETE FROM outputs WHERE job_id = ? AND NOT (? AND published_at IS NOT NULL)")
+        .bind(s.job.0)
+        .bind(one_more)
+        .execute(&mut *c)
+        .await?;
+    sqlx::query(
+        "UPDATE outputs SET idx = idx + ?2 + 1 + (SELECT max(idx) FROM outputs WHERE job_id = ?1) WHERE job_id = ?1",
+    )
+    .bind(s.job.0)
+    .bind(i64::try_from(MAX_OUTPUTS).unwrap_or(i64::MAX))
+    .execute(c)
+    .await?;
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 
 mod check_and_config;
 mod enqueue;
+mod paid;
 mod people;
 mod resolve;
 mod rig;

@@ -62,6 +62,9 @@ pub fn sentence(event: &Event) -> String {
             format!("a person pays again; attempt {attempt} stays in doubt")
         }
         Event::Followed => "retry: the paid task is asked again, for free".to_owned(),
+        Event::FollowedOther { task } => {
+            format!("retry: task {task} of another attempt is paid, too; it is asked for its video, for free")
+        }
         Event::Requeued => "retry: back in the queue".to_owned(),
     }
 }
@@ -106,7 +109,7 @@ fn watched(watch: &Watch) -> String {
 mod tests {
     use super::super::samples::{at, task};
     use super::*;
-    use crate::domain::AttemptNo;
+    use crate::domain::{AttemptNo, TaskId};
 
     #[test]
     fn one_sentence_an_event() {
@@ -150,6 +153,7 @@ mod tests {
             Event::WrittenOff { attempt, task: None },
             Event::Resubmitted { attempt },
             Event::Followed,
+            Event::FollowedOther { task: TaskId::parse("n75other").unwrap() },
             Event::Requeued,
         ];
         insta::assert_snapshot!(all.iter().map(sentence).collect::<Vec<_>>().join("\n"));
