@@ -1,7 +1,5 @@
 //! A job that was paid twice, by a person's word: each of the two videos is fetched, and neither is forgotten.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 mod common;
 
 use std::{collections::BTreeSet, fs};

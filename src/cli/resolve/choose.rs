@@ -76,9 +76,10 @@ fn instead(job: &Job) -> String {
         Some(Reason::Lost) => format!(
             "it is paid and its links are dead: klingd retry {id} asks for new ones, --write-off gives it up"
         ),
-        Some(Reason::UnknownTask | Reason::NoUrl | Reason::Key) => format!(
+        Some(Reason::UnknownTask | Reason::NoUrl | Reason::Key) => {
             "it is paid and its task leads nowhere: bring the right id with --task-id, or give it up with --write-off"
-        ),
+                .to_owned()
+        }
         Some(
             Reason::NotBefore
             | Reason::Paused
