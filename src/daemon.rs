@@ -1,6 +1,7 @@
 //! The composition root: builds everything, spawns it, supervises it and stops it in order. The only spawner besides the
 //! loop in `worker`, which spawns its steps.
 
+mod notify;
 mod settings;
 mod tasks;
 
@@ -242,6 +243,9 @@ async fn serve(
     recover_and_hold(&lanes.submit.answers, config).await?;
     // A disk that has room by now must not look, to whoever asks whether anything moves, like one that is full.
     lanes.submit.watch_disk().await?;
+    for Hold { name, since, why, .. } in store.holds().await?.into_iter().filter(|h| h.holds(started)) {
+        warn!(hold = name.as_str(), %since, why, "nothing is submitted: {}", name.remedy());
+    }
     let policy = lanes.submit.policy.clone();
     let doorbell = Doorbell::hang(&config.doorbell());
     if let Err(error) = &doorbell {
@@ -253,6 +257,10 @@ async fn serve(
     tasks.lane(lanes.errand, clock);
     if let Ok(doorbell) = doorbell {
         tasks.answer_doorbell(doorbell, Arc::clone(store.bells()));
+    }
+    if notify::is_asked_for() {
+        let per_day = config.budget.per_day;
+        tasks.beside("notify", notify::run(store.clone(), per_day, clock, stop.clone()));
     }
     info!(data_dir = %config.data_dir.display(), base_url = %config.api.base_url, "klingd is running");
     tokio::select! {

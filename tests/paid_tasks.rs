@@ -234,6 +234,27 @@ async fn a_second_paid_task_is_said() {
     assert_eq!(job.state.task(), Some(&task("n75second")));
     assert_eq!(job.notes, ["task n75first of attempt 1 is paid too, and not followed"]);
     assert_eq!(job.paid_attempts, 2);
+    assert_eq!(queue.store.unfollowed().await.unwrap(), [queue.id]);
+    // A person gives it up: nothing is left to say, and the job goes on.
+    queue.store.resolve(queue.id, first, Resolution::WriteOff, None, now()).await.unwrap();
+    assert_eq!(queue.store.unfollowed().await.unwrap(), []);
+    assert_eq!(queue.job().await.state.task(), Some(&task("n75second")));
+}
+
+/// The first task turned up while the second POST was on the wire, and that one made a task of its own.
+#[tokio::test]
+async fn the_first_of_two_paid_tasks_is_said_too() {
+    let queue = Queue::new().await;
+    let first = queue.submit_to(HERE, "key").await;
+    queue.in_doubt(first).await;
+    queue.resubmit(first).await;
+    let second = queue.submit_to(HERE, "key").await;
+    queue.accepted(first, "n75first").await;
+    assert_eq!(queue.store.unfollowed().await.unwrap(), [], "followed as soon as the second is answered");
+    queue.accepted(second, "n75second").await;
+    let unfollowed: Vec<_> =
+        queue.store.attempts(queue.id).await.unwrap().iter().map(|attempt| attempt.unfollowed).collect();
+    assert_eq!(unfollowed, [true, false]);
 }
 
 /// A person's `set --not-before` while the request is on the wire holds for what comes back to the queue, and only for

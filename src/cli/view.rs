@@ -27,6 +27,8 @@ pub struct View {
     pub spent: Spent,
     /// Jobs that went on while an attempt of theirs is in doubt.
     pub doubts: Vec<JobId>,
+    /// Jobs with a paid task that they never followed.
+    pub unfollowed: Vec<JobId>,
     /// Whether the queue is the sandbox's.
     pub sandbox: bool,
     /// When this was read.
@@ -47,6 +49,7 @@ impl View {
             spent: store.spent(&budget, clock.day_start(now)).await?,
             budget,
             doubts: store.open_doubts().await?,
+            unfollowed: store.unfollowed().await?,
             sandbox: config.sandbox,
             now,
             zone: local(now).time_zone().clone(),

@@ -33,6 +33,11 @@ impl Tasks {
         self.lanes.spawn(async move { (name, worker::run(lane, clock, stop).await) });
     }
 
+    /// Something beside the lanes that ends when they are stopped.
+    pub fn beside(&mut self, name: &'static str, run: impl Future<Output = Result<()>> + Send + 'static) {
+        self.lanes.spawn(async move { (name, run.await) });
+    }
+
     pub fn answer_doorbell(&mut self, doorbell: Doorbell, bells: Arc<Bells>) {
         let stop = self.stop.clone();
         self.lanes.spawn(async move {

@@ -147,9 +147,12 @@ fn of_the_queue() -> Vec<BoxedStrategy<Event>> {
         attempt().prop_map(|attempt| Event::SubmitStarted { attempt }).boxed(),
         Just(Event::Cancelled).boxed(),
         attempt().prop_map(|attempt| Event::ResolvedNotCharged { attempt }).boxed(),
-        attempt().prop_map(|attempt| Event::WrittenOff { attempt }).boxed(),
+        (attempt(), option::of(task()))
+            .prop_map(|(attempt, task)| Event::WrittenOff { attempt, task })
+            .boxed(),
         attempt().prop_map(|attempt| Event::Resubmitted { attempt }).boxed(),
         Just(Event::Followed).boxed(),
+        task().prop_map(|task| Event::FollowedOther { task }).boxed(),
         Just(Event::Requeued).boxed(),
     ]
 }

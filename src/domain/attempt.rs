@@ -187,7 +187,7 @@ pub fn settled_by(event: &Event) -> Option<(AttemptNo, Outcome, Option<Credits>)
             Some((*attempt, Outcome::Unknown, None))
         }
         Event::ResolvedNotCharged { attempt } => Some((*attempt, Outcome::NotCharged, None)),
-        Event::WrittenOff { attempt } => Some((*attempt, Outcome::WrittenOff, None)),
+        Event::WrittenOff { attempt, .. } => Some((*attempt, Outcome::WrittenOff, None)),
         Event::Enqueued
         | Event::Edited { .. }
         | Event::Watched { .. }
@@ -199,6 +199,7 @@ pub fn settled_by(event: &Event) -> Option<(AttemptNo, Outcome, Option<Credits>)
         | Event::GaveUp { .. }
         | Event::Cancelled
         | Event::Followed
+        | Event::FollowedOther { .. }
         | Event::Requeued => None,
     }
 }

@@ -78,12 +78,19 @@ pub enum Event {
     Cancelled,
     /// A person found that the attempt was not charged.
     ResolvedNotCharged { attempt: AttemptNo },
-    /// A person gave the attempt up; it counts as spent.
-    WrittenOff { attempt: AttemptNo },
+    /// A person gave the attempt up; it counts as spent. `task` is the one that it had made, which need not be the one
+    /// that the job follows.
+    WrittenOff {
+        attempt: AttemptNo,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        task: Option<TaskId>,
+    },
     /// A person pays again although the attempt stays in doubt.
     Resubmitted { attempt: AttemptNo },
     /// `retry` of a paid task: it is asked and fetched again, for free.
     Followed,
+    /// `retry` where another attempt made a task of its own: it is paid too, and its video is fetched, for free.
+    FollowedOther { task: TaskId },
     /// `retry` as a new render: back to the queue.
     Requeued,
 }
@@ -121,6 +128,7 @@ impl Event {
             Event::WrittenOff { .. } => "written_off",
             Event::Resubmitted { .. } => "resubmitted",
             Event::Followed => "followed",
+            Event::FollowedOther { .. } => "followed_other",
             Event::Requeued => "requeued",
         }
     }

@@ -16,6 +16,7 @@
 //! | [`control`] | holds, the gate's memory |
 //! | [`errand`] | status calls that a command asks the daemon for |
 //! | [`idle`] | whether anything can still move by itself |
+//! | [`pulse`] | the queue at a glance, at any length |
 //! | [`view`] | reads: jobs, history, attempts, sums |
 //! | [`doorbell`] | wakes the daemon after another process's commit |
 //!
@@ -33,6 +34,7 @@ pub mod ledger;
 pub mod open;
 pub mod person;
 pub mod poll;
+pub mod pulse;
 pub mod recover;
 mod row;
 pub mod step;

@@ -95,9 +95,7 @@ async fn settle(
     now: Timestamp,
 ) -> Result<()> {
     if let Some((name, why)) = &plan.hold {
-        let hold =
-            Hold { name: *name, since: now, why: why.clone(), until: None, probe_at: Some(plan.due_at) };
-        control::set_hold(c, &hold).await?;
+        control::set_hold(c, &Hold::new(*name, why.clone(), now)).await?;
     }
     // The look itself changes nothing that a person's command could conflict with: it does not raise the version.
     let seen = sqlx::query("UPDATE jobs SET polls = polls + 1, due_at = ? WHERE id = ? AND version = ?")

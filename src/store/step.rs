@@ -9,7 +9,8 @@ use crate::domain::{
     attempt::{self, AttemptNo, Outcome},
     job::{JobId, Version},
     key::JobKey,
-    state::{Failure, Lane},
+    plan::poll::MAX_OUTPUTS,
+    state::{Failure, Lane, TaskId},
 };
 
 /// What must still be true for a step to be taken.
@@ -77,8 +78,9 @@ pub(super) async fn step(c: &mut SqliteConnection, ring: &mut Ring, s: &Step<'_>
     insert_history(c, s.job, next, s.at, s.event, Some(&from), &to).await?;
     if to.task().is_some() && to.task() != from.task() {
         ask_where_it_was_made(c, s.job, &to).await?;
-        forget_other_videos(c, s.job).await?;
+        forget_other_videos(c, s).await?;
     }
+    mark_unfollowed(c, s, &from, &to).await?;
     if to.has_ended() {
         end(c, s.job, &to).await?;
     }
@@ -229,9 +231,49 @@ async fn ask_where_it_was_made(c: &mut SqliteConnection, job: JobId, to: &State)
     Ok(())
 }
 
+/// A paid task that the job does not follow is on record until it is followed, or written off: a job must not look as if
+/// all were well while a video that was paid for is not asked for.
+async fn mark_unfollowed(c: &mut SqliteConnection, s: &Step<'_>, from: &State, to: &State) -> Result<()> {
+    let mut mark = async |task: &TaskId, unfollowed: bool| -> Result<()> {
+        sqlx::query("UPDATE attempts SET unfollowed = ? WHERE job_id = ? AND task_id = ?")
+            .bind(unfollowed)
+            .bind(s.job.0)
+            .bind(task.as_str())
+            .execute(&mut *c)
+            .await?;
+        Ok(())
+    };
+    if let Some(task) = to.task().filter(|task| from.task() != Some(task)) {
+        mark(task, false).await?;
+    }
+    match (s.event, from) {
+        (Event::Accepted { task, .. }, _) if to.task() != Some(task) => mark(task, true).await?,
+        (Event::WrittenOff { task: Some(task), .. }, _) => mark(task, false).await?,
+        // Turned up while another attempt was on the wire, and that one made a task of its own.
+        (_, State::Submitting { accepted: Some(task), .. }) if to.task() != Some(task) => {
+            mark(task, true).await?;
+        }
+        (_, _) => {}
+    }
+    Ok(())
+}
+
 /// The job follows another task from now on: what was fetched of an earlier one is no part of its videos. The files stay.
-async fn forget_other_videos(c: &mut SqliteConnection, job: JobId) -> Result<()> {
-    sqlx::query("DELETE FROM outputs WHERE job_id = ?").bind(job.0).execute(c).await?;
+/// So do the rows of whole videos when the other task is one more: out of the way, behind any place a task can give.
+async fn forget_other_videos(c: &mut SqliteConnection, s: &Step<'_>) -> Result<()> {
+    let one_more = matches!(s.event, Event::FollowedOther { .. });
+    sqlx::query("DELETE FROM outputs WHERE job_id = ? AND NOT (? AND published_at IS NOT NULL)")
+        .bind(s.job.0)
+        .bind(one_more)
+        .execute(&mut *c)
+        .await?;
+    sqlx::query(
+        "UPDATE outputs SET idx = idx + ?2 + 1 + (SELECT max(idx) FROM outputs WHERE job_id = ?1) WHERE job_id = ?1",
+    )
+    .bind(s.job.0)
+    .bind(i64::try_from(MAX_OUTPUTS).unwrap_or(i64::MAX))
+    .execute(c)
+    .await?;
     Ok(())
 }
 

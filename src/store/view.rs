@@ -62,6 +62,8 @@ pub struct AttemptRow {
     pub request: Vec<u8>,
     pub evidence: Option<Evidence>,
     pub note: Option<String>,
+    /// Its task is paid, and the job has never followed it.
+    pub unfollowed: bool,
 }
 
 /// Finished jobs that a plain `list` shows after the active ones.
@@ -175,7 +177,7 @@ impl Store {
     pub async fn attempts(&self, id: JobId) -> Result<Vec<AttemptRow>> {
         let rows = sqlx::query(
             "SELECT n, started_at, answered_at, outcome, charge, estimate, charged, refunded, task_id, base_url,
-                key_fingerprint, request, evidence, note
+                key_fingerprint, request, evidence, note, unfollowed
              FROM attempts JOIN ledger USING (job_id, n) WHERE job_id = ? ORDER BY n",
         )
         .bind(id.0)
@@ -201,6 +203,7 @@ impl Store {
                         .map(serde_json::from_str)
                         .transpose()?,
                     note: r.try_get("note")?,
+                    unfollowed: r.try_get("unfollowed")?,
                 })
             })
             .collect()
@@ -240,6 +243,17 @@ impl Store {
         let ids: Vec<i64> = sqlx::query_scalar(
             "SELECT DISTINCT l.job_id FROM ledger l JOIN jobs j ON j.id = l.job_id
              WHERE l.charge = 'in_doubt' AND j.state <> 'in_doubt' ORDER BY l.job_id LIMIT ?",
+        )
+        .bind(RECENT)
+        .fetch_all(&self.readers)
+        .await?;
+        Ok(ids.into_iter().map(JobId).collect())
+    }
+
+    /// Jobs with a task that is paid and that they never followed; the oldest few.
+    pub async fn unfollowed(&self) -> Result<Vec<JobId>> {
+        let ids: Vec<i64> = sqlx::query_scalar(
+            "SELECT DISTINCT job_id FROM attempts WHERE unfollowed = 1 ORDER BY job_id LIMIT ?",
         )
         .bind(RECENT)
         .fetch_all(&self.readers)

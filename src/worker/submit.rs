@@ -274,8 +274,9 @@ fn report(job: JobId, attempt: AttemptNo, outcome: &SubmitOutcome, moved: &Moved
         let charged = outcome.plan.event.charged().map(Credits::get);
         warn!(job.id = job.0, attempt = attempt.0, credits.charged = charged, "job {job}: {note}");
     }
-    if let Some((hold, why, _)) = &outcome.plan.hold {
-        warn!(hold = hold.as_str(), why = ?why, "submits stop: {}", hold.remedy());
+    if let Some((hold, why, until)) = &outcome.plan.hold {
+        let until = until.map(|until| until.to_string());
+        warn!(hold = hold.as_str(), why = ?why, until, "submits stop: {}", hold.remedy());
     }
 }
 

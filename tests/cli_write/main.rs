@@ -6,7 +6,9 @@
 mod check_and_config;
 mod enqueue;
 mod money;
+mod paid;
 mod people;
 mod resolve;
 mod rig;
 mod sandbox_queue;
+mod service_manager;

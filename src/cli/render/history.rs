@@ -58,11 +58,14 @@ pub fn sentence(event: &Event) -> String {
         Event::ResolvedNotCharged { attempt } => {
             format!("a person says that attempt {attempt} was not charged")
         }
-        Event::WrittenOff { attempt } => format!("attempt {attempt} is written off; it counts as spent"),
+        Event::WrittenOff { attempt, .. } => format!("attempt {attempt} is written off; it counts as spent"),
         Event::Resubmitted { attempt } => {
             format!("a person pays again; attempt {attempt} stays in doubt")
         }
         Event::Followed => "retry: the paid task is asked again, for free".to_owned(),
+        Event::FollowedOther { task } => {
+            format!("retry: task {task} of another attempt is paid, too; it is asked for its video, for free")
+        }
         Event::Requeued => "retry: back in the queue".to_owned(),
     }
 }
@@ -107,7 +110,7 @@ fn watched(watch: &Watch) -> String {
 mod tests {
     use super::super::samples::{at, task};
     use super::*;
-    use crate::domain::AttemptNo;
+    use crate::domain::{AttemptNo, TaskId};
 
     #[test]
     fn one_sentence_an_event() {
@@ -149,9 +152,10 @@ mod tests {
             Event::GaveUp { failure: failure() },
             Event::Cancelled,
             Event::ResolvedNotCharged { attempt },
-            Event::WrittenOff { attempt },
+            Event::WrittenOff { attempt, task: None },
             Event::Resubmitted { attempt },
             Event::Followed,
+            Event::FollowedOther { task: TaskId::parse("n75other").unwrap() },
             Event::Requeued,
         ];
         insta::assert_snapshot!(all.iter().map(sentence).collect::<Vec<_>>().join("\n"));

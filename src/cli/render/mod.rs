@@ -2,6 +2,7 @@
 
 pub mod demo;
 pub mod history;
+pub mod hold;
 pub mod list;
 #[cfg(test)]
 pub(super) mod samples;

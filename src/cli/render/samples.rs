@@ -28,6 +28,7 @@ pub fn at(s: u64) -> Timestamp {
 pub fn view() -> View {
     View {
         doubts: Vec::new(),
+        unfollowed: Vec::new(),
         sandbox: false,
         holds: Vec::new(),
         gate: Gate::default(),
@@ -185,5 +186,6 @@ pub fn attempts() -> Vec<AttemptRow> {
             ..Evidence::default()
         }),
         note: None,
+        unfollowed: false,
     }]
 }

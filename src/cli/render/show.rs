@@ -221,6 +221,7 @@ fn attempt_line(attempt: &AttemptRow, view: &View) -> String {
         vec![format!("{}. {}", attempt.n, exact(attempt.started_at, &view.zone)), outcome.to_owned()];
     parts.push(cost(attempt));
     parts.extend(attempt.task_id.as_deref().map(|task| format!("task {}", line(task))));
+    parts.extend(attempt.unfollowed.then(|| "paid and not followed".to_owned()));
     parts.extend(attempt.evidence.as_ref().map(seen));
     parts.join(", ")
 }

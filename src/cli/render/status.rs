@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     super::{json::time, view::View},
+    hold::{since, trial},
     spend::clock_is_behind,
     text::line,
     time::{span, wall},
@@ -53,7 +54,6 @@ impl Status {
 /// For a person.
 pub fn status(s: &Status) -> String {
     let view = &s.view;
-    let at = |t: Timestamp| wall(t, view.now, &view.zone);
     let mut text = String::new();
     // Writing to a String cannot fail.
     let mut row = |key: &str, value: String| writeln!(text, "{key:<14}{value}").ok();
@@ -64,10 +64,12 @@ pub fn status(s: &Status) -> String {
             .map_or_else(|| format!("not running: {}", view.start()), |by| format!("running ({})", line(by))),
     );
     row("Queue", format!("{} ({})", s.data_dir.display(), s.world.as_deref().unwrap_or("never run")));
-    for hold in &view.holds {
-        let until = hold.until.map(|t| format!(", until {}", at(t))).unwrap_or_default();
-        let since = format!("{} since {}{until}: {}", hold.name.as_str(), at(hold.since), line(&hold.why));
-        row("Hold", format!("{since}\n{:14}{}", "", hold.name.remedy()));
+    for hold in view.holds.iter().filter(|hold| hold.holds(view.now)) {
+        let why = line(&hold.why);
+        row("Hold", format!("{}: {why}\n{:14}{}", since(hold, view), "", hold.name.remedy()));
+    }
+    for trial in view.holds.iter().filter_map(|hold| trial(hold, view)) {
+        row("Hold", trial);
     }
     row("Gate", gate(s));
     row("In flight", format!("{} of {} slots", s.in_flight(), s.slots));
@@ -111,12 +113,14 @@ pub fn status_json(s: &Status) -> Value {
         .view
         .holds
         .iter()
+        .filter(|hold| hold.holds(s.view.now) || hold.is_on_trial(s.view.now))
         .map(|hold| {
             json!({
                 "name": hold.name,
                 "since": hold.since.to_string(),
                 "why": hold.why,
                 "until": time(hold.until),
+                "on_trial": hold.is_on_trial(s.view.now),
                 "probe_at": time(hold.probe_at),
                 "remedy": hold.name.remedy(),
             })
@@ -181,6 +185,10 @@ mod tests {
             until: None,
             probe_at: Some(samples::at(910)),
         });
+        // Over, and kept for the trial of the key and for nothing else.
+        let until = Some(samples::at(20));
+        view.holds.push(Hold { until, ..Hold::new(HoldName::Rate, "429".into(), samples::at(0)) });
+        view.holds.push(Hold { until, ..Hold::new(HoldName::Key, "401".into(), samples::at(0)) });
         Status {
             holder: Some("klingd, process 42".into()),
             world: Some("real".into()),

@@ -2,6 +2,7 @@
 
 use super::{
     super::view::View,
+    hold::hold,
     table::Tone,
     text::{cut, line},
     time::wall,
@@ -156,30 +157,31 @@ fn remedy(job: &Job, reason: Reason, view: &View) -> String {
         Reason::UnknownTask => format!(
             "The provider does not know the task (any more). It is paid, so klingd goes on asking.\n\
              klingd resolve {id} --task-id T      this is the right id\n\
-             klingd cancel {id}                   stop following it"
+             klingd resolve {id} --write-off      give it up; it counts as spent"
         ),
         Reason::NoUrl => format!(
             "The provider says that it is finished, but gives no link. It is paid, so klingd goes on asking;\n\
              ask the provider, or\n\
-             klingd cancel {id}                   stop following it"
+             klingd resolve {id} --write-off      give it up; it counts as spent"
         ),
         Reason::Lost => format!(
             "The links stayed dead. It is paid: klingd never renders it again by itself.\n\
              klingd retry {id}                    ask for fresh links, for free\n\
-             klingd retry {id} --new-render       pay again, on purpose"
+             klingd retry {id} --new-render       pay again, on purpose\n\
+             klingd resolve {id} --write-off      give it up; it counts as spent"
         ),
-        Reason::Key if job.state.needs_person().is_some() => {
-            "It was made with another API key, and today's is refused for it: give klingd that key again"
-                .to_owned()
-        }
+        Reason::Key if job.state.needs_person().is_some() => format!(
+            "It was made with another API key, and today's is refused for it: give klingd that key again, or\n\
+             klingd resolve {id} --write-off      give it up; it counts as spent"
+        ),
         Reason::NotBefore => format!("klingd set {id} --not-before TIME    changes the time it waits for"),
-        Reason::Budget
-        | Reason::Paused
+        Reason::Budget => waits(job, reason, view),
+        Reason::Paused
         | Reason::Credits
         | Reason::Key
         | Reason::Rate
         | Reason::Disk
         | Reason::Restored
-        | Reason::UncleanStop => waits(job, reason, view),
+        | Reason::UncleanStop => view.hold().map_or_else(|| waits(job, reason, view), |h| hold(h, view)),
     }
 }
