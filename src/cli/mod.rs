@@ -23,6 +23,7 @@ mod sandbox;
 mod set;
 mod show;
 mod status;
+mod usual;
 mod view;
 mod wait;
 mod when;

@@ -15,6 +15,7 @@
 //! | [`control`] | holds, the gate's memory |
 //! | [`errand`] | status calls that a command asks the daemon for |
 //! | [`idle`] | whether anything can still move by itself |
+//! | [`render_times`] | how long renders took |
 //! | [`view`] | reads: jobs, history, attempts, sums |
 //! | [`doorbell`] | wakes the daemon after another process's commit |
 //!
@@ -32,6 +33,7 @@ pub mod open;
 pub mod person;
 pub mod poll;
 pub mod recover;
+pub mod render_times;
 mod row;
 pub mod step;
 pub mod submit;

@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Result;
 
-use super::evidence::{Spool, Spooled};
+use super::{
+    evidence::{Spool, Spooled},
+    schedules::Schedules,
+};
 use crate::{
     clock::Clock,
     domain::{
@@ -32,8 +35,8 @@ pub struct Answers {
     pub gate: GatePolicy,
     /// `submit.on_internal_error = "hold"`.
     pub hold_on_internal_error: bool,
-    /// The first look at a new task.
-    pub poll_first: Duration,
+    /// When a new task is looked at first.
+    pub schedules: Schedules,
 }
 
 /// What reading an answer needs to know about its job.
@@ -42,6 +45,8 @@ pub(super) struct Reader {
     pub internal_errors: u32,
     pub deferrals: u32,
     pub estimate: Credits,
+    /// The first look at the task, after the submit.
+    pub first_look: Duration,
 }
 
 impl Answers {
@@ -75,7 +80,8 @@ impl Answers {
             not_sent: reader.deferrals,
             key_works,
             hold_on_internal_error: self.hold_on_internal_error,
-            poll_first: self.poll_first,
+            // It counts from the submit, like everything that is learned.
+            poll_first: reader.first_look.saturating_sub(evidence.took()),
         };
         let plan = plan::answered(&answer, &facts, now, dice);
         let note = note(&answer, reader.estimate);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::view::View;
+use super::super::{usual::Usual, view::View};
 use crate::{
     domain::{
         AttemptNo, Credits, Event, Job, JobId, JobKey, Outcome, Request, State, TaskId, Timestamp,
@@ -28,6 +28,7 @@ pub fn at(s: u64) -> Timestamp {
 pub fn view() -> View {
     View {
         doubts: Vec::new(),
+        usual: Usual::default(),
         sandbox: false,
         holds: Vec::new(),
         gate: Gate::default(),

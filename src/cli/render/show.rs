@@ -79,7 +79,7 @@ fn head(of: &Everything<'_>, page: &mut Page) {
     let (job, view) = (of.job, of.view);
     writeln!(page.0, "Job {}: {}", job.id, cut(&title(job), TITLE_CHARS)).ok();
     page.row("State", job.state.label().as_str());
-    page.row("Why", why(job, view));
+    page.row(if view.usual.of(job).is_some() { "So far" } else { "Why" }, why(job, view));
     if let Some(failure) = &job.error {
         page.row(if job.state.has_ended() { "Error" } else { "Last error" }, failed(failure));
     }

@@ -15,7 +15,9 @@ use crate::domain::{
     attempt::{self, AttemptNo, Charge, Outcome},
     credits::Credits,
     event::Event,
+    job_type::JobType,
     retry::Dice,
+    schedule::{RenderKind, RenderTime, Schedule},
     state::{Label, Lane, Link, State, TaskId, Watch},
 };
 
@@ -43,16 +45,27 @@ fn poll_answer() -> impl Strategy<Value = PollAnswer> {
     ]
 }
 
+/// What any runs could teach, a clock's absurd ones among them.
+fn schedule() -> impl Strategy<Value = Schedule> {
+    let time = || prop_oneof![4 => 0u64..600_000, 1 => 0u64..100_000_000].prop_map(Duration::from_millis);
+    let runs = vec((time(), time()).prop_map(|(after, by)| RenderTime { after, by }), 0..20);
+    let kind = RenderKind { job_type: JobType::StdTextToVideo, duration_s: Some(5) };
+    runs.prop_map(move |runs| Schedule::learn(kind, &runs))
+}
+
 prop_compose! {
     fn poll_facts()(
         submitted_at in arbitrary::near_now(),
         same_key in any::<bool>(),
-        first in secs(1..3000),
-        every in secs(1..60),
+        first in option::of(secs(1..3000)),
+        every in option::of(secs(1..60)),
         slowest in secs(60..3000),
         confirm_failed in secs(1..3600),
+        schedule in schedule(),
+        share in secs(0..10_000),
     ) -> PollFacts {
-        PollFacts { submitted_at, same_key, policy: PollPolicy { first, every, slowest, confirm_failed } }
+        let policy = PollPolicy { first, every, slowest, confirm_failed };
+        PollFacts { submitted_at, same_key, policy, schedule, share }
     }
 }
 
