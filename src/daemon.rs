@@ -163,9 +163,10 @@ async fn build(
     // What one lane learns the other knows.
     let schedules = submit.answers.schedules.clone();
     let polls = poll_settings(config, key);
+    let poll = Arc::new(PollLane::new(store.clone(), Arc::clone(&api), clock, schedules, polls));
     Ok(Lanes {
         submit: Arc::new(submit),
-        poll: Arc::new(PollLane::new(store.clone(), Arc::clone(&api), clock, schedules, polls)),
+        poll: Arc::clone(&poll),
         download: Arc::new(DownloadLane {
             store: store.clone(),
             media,
@@ -176,7 +177,7 @@ async fn build(
             max_bytes: config.download.max_bytes,
             stop: stop.clone(),
         }),
-        errand: Arc::new(ErrandLane { store: store.clone(), api, clock }),
+        errand: Arc::new(ErrandLane { store: store.clone(), api, clock, polls: poll }),
     })
 }
 

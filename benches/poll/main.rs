@@ -29,7 +29,8 @@ const FIVE: [(RenderKind, Lognormal); 5] = [
 ];
 
 fn main() {
-    let seed = std::env::args().skip_while(|a| a != "--seed").nth(1).and_then(|s| s.parse().ok()).unwrap_or(1);
+    let seed =
+        std::env::args().skip_while(|a| a != "--seed").nth(1).and_then(|s| s.parse().ok()).unwrap_or(1);
     let mut draws = Draws(seed);
     println!("seed {seed}; {} worlds of {} jobs each", MANY.0, MANY.1);
     let mut goals = Vec::new();
@@ -45,7 +46,10 @@ fn main() {
 type Kinds<'a> = &'a [(RenderKind, Lognormal)];
 
 fn table(title: &str, kinds: Kinds<'_>, slower: f64, draws: &mut Draws, goals: &mut Vec<(String, bool)>) {
-    println!("\n{title}\n{:36}{:>11}{:>12}{:>9}{:>21}", "", "polls a job", "mean lag s", "p95 s", "lag over frontier's");
+    println!(
+        "\n{title}\n{:36}{:>11}{:>12}{:>9}{:>21}",
+        "", "polls a job", "mean lag s", "p95 s", "lag over frontier's"
+    );
     let now: Vec<_> = kinds.iter().map(|(_, of)| Lognormal { median: of.median * slower, ..*of }).collect();
     let frontier = Frontier::of(&now, STEP);
     let mut all = |name: &str, looks: &dyn Fn(RenderKind, Lognormal, &mut Draws) -> Looks| {
@@ -69,11 +73,17 @@ fn table(title: &str, kinds: Kinds<'_>, slower: f64, draws: &mut Draws, goals: &
     }
     if slower > 1.0 {
         let met = twenty.lag <= 6.5 && twenty.polls <= 15.0;
-        goals.push((format!("{title}: about 6 s at about 12 polls (found {:.1} s, {:.1})", twenty.lag, twenty.polls), met));
+        goals.push((
+            format!("{title}: about 6 s at about 12 polls (found {:.1} s, {:.1})", twenty.lag, twenty.polls),
+            met,
+        ));
         return;
     }
     let over = frontier.lag(twenty.polls).map_or(f64::NAN, |least| twenty.lag / least);
-    goals.push((format!("{title}, 20 runs: within 10 % of the frontier (found {:+.1} %)", 100.0 * (over - 1.0)), over <= 1.1));
+    goals.push((
+        format!("{title}, 20 runs: within 10 % of the frontier (found {:+.1} %)", 100.0 * (over - 1.0)),
+        over <= 1.1,
+    ));
     let (polls, lag) = (none.polls / ten.polls, none.lag / ten.lag);
     goals.push((
         format!("{title}, no history: half the polls of fixed 10 s at no more than 1.5 times its lag (found {polls:.2}, {lag:.2})"),
@@ -88,7 +98,9 @@ fn average(costs: Vec<Cost>) -> Cost {
 }
 
 fn line(name: &str, cost: Cost, frontier: &Frontier) {
-    let over = frontier.lag(cost.polls).map_or_else(String::new, |least| format!("{:+.1} %", 100.0 * (cost.lag / least - 1.0)));
+    let over = frontier
+        .lag(cost.polls)
+        .map_or_else(String::new, |least| format!("{:+.1} %", 100.0 * (cost.lag / least - 1.0)));
     let p95 = if cost.p95 > 0.0 { format!("{:.1}", cost.p95) } else { String::new() };
     println!("{name:36}{:>11.1}{:>12.1}{p95:>9}{over:>21}", cost.polls, cost.lag);
 }

@@ -17,7 +17,8 @@ pub fn optimum(of: Lognormal, worth: f64, step: f64) -> Cost {
     let (mut best, mut next) = (vec![0.0; n + 1], vec![n; n + 1]);
     for i in (0..n).rev() {
         let cost = |j: usize| running[i] * worth + lag(i, j) + best[j];
-        (best[i], next[i]) = (i + 1..=n).map(|j| (cost(j), j)).min_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or((0.0, n));
+        (best[i], next[i]) =
+            (i + 1..=n).map(|j| (cost(j), j)).min_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or((0.0, n));
     }
     let (mut i, mut cost) = (0, Cost::default());
     while i < n {

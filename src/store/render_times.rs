@@ -5,10 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{Result, Store, StoreError, row};
-use crate::domain::{
-    JobId, JobType, RenderKind, RenderTime, Timestamp,
-    schedule::REMEMBERED,
-};
+use crate::domain::{JobId, JobType, RenderKind, RenderTime, Timestamp, schedule::REMEMBERED};
 
 impl Store {
     /// The newest runs of a kind.

@@ -77,7 +77,16 @@ impl PollLane {
     ) -> Self {
         let PollSettings { policy, downloads, max_per_second, key_fingerprint } = settings;
         let manners = Manners { pace: Pace::new(max_per_second), quiet_until: None, words: HashSet::new() };
-        Self { store, api, clock, schedules, policy, downloads, key_fingerprint, manners: Mutex::new(manners) }
+        Self {
+            store,
+            api,
+            clock,
+            schedules,
+            policy,
+            downloads,
+            key_fingerprint,
+            manners: Mutex::new(manners),
+        }
     }
 
     fn manners(&self) -> std::sync::MutexGuard<'_, Manners> {
@@ -92,6 +101,11 @@ impl PollLane {
             return Err(until);
         }
         manners.pace.take(want, now)
+    }
+
+    /// Counts a status call that another lane makes.
+    pub(super) fn counts_another(&self) {
+        self.manners().pace.owe();
     }
 
     /// The end of a job whose links stayed dead, when even status has had no fresh one for long enough.

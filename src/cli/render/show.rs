@@ -220,9 +220,9 @@ fn seen(evidence: &Evidence) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::samples;
+    use super::super::{super::usual::Usual, samples};
     use super::*;
-    use crate::domain::{Credits, state::Failure};
+    use crate::domain::{Credits, RenderKind, state::Failure};
 
     fn page(job: &Job, outputs: &[Output]) -> String {
         show(&Everything {
@@ -238,6 +238,16 @@ mod tests {
     fn tells_everything() {
         insta::assert_snapshot!("in_doubt", page(&samples::in_doubt(), &[]));
         insta::assert_snapshot!("done", page(&samples::done(), &samples::outputs()));
+    }
+
+    #[test]
+    fn a_render_says_how_long_it_usually_takes() {
+        let job = samples::generating();
+        let usual = Usual::from((RenderKind::from(&job.request), std::time::Duration::from_secs(178)));
+        let view = View { usual, now: samples::at(140), ..samples::view() };
+        let of = Everything { job: &job, outputs: &[], history: &[], attempts: &[], view: &view };
+        assert!(show(&of).contains("  So far           2m 10s, usually about 3m\n"), "{}", show(&of));
+        assert!(!page(&job, &[]).contains("usually"));
     }
 
     #[test]

@@ -132,7 +132,8 @@ pub struct PollPlan {
 pub fn seen(state: &State, answer: &PollAnswer, facts: &PollFacts, now: Timestamp, dice: Dice) -> PollPlan {
     let later = next_look(facts, now, dice);
     let running = matches!(answer, PollAnswer::Running { .. });
-    let stay = PollPlan { event: None, urls: Vec::new(), due_at: later, quiet_until: None, hold: None, running };
+    let stay =
+        PollPlan { event: None, urls: Vec::new(), due_at: later, quiet_until: None, hold: None, running };
     match (answer, state) {
         (PollAnswer::Unclear { .. }, _) => stay,
         (PollAnswer::RateLimited { retry_after }, _) => {

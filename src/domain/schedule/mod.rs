@@ -142,4 +142,6 @@ fn seconds(s: f64) -> Duration {
 }
 
 #[cfg(test)]
+mod restart_tests;
+#[cfg(test)]
 mod tests;
