@@ -5,10 +5,9 @@
 
 mod common;
 #[path = "../benches/poll/optimum.rs"]
-#[allow(dead_code, reason = "the bench uses all of it")]
 mod optimum;
 #[path = "../benches/poll/world.rs"]
-#[allow(dead_code, reason = "the bench uses all of it")]
+#[expect(dead_code, reason = "the bench uses all of it")]
 mod world;
 
 use std::{collections::HashSet, fs, time::Duration};
