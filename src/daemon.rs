@@ -18,7 +18,7 @@ use tracing::{info, warn};
 
 pub use self::settings::{api_settings, claim_policy};
 use self::{
-    settings::{download_policy, gate_policy, media_settings, poll_settings},
+    settings::{download_policy, gate_policy, media_settings, poll_policy, poll_settings},
     tasks::Tasks,
 };
 use crate::{
@@ -41,6 +41,7 @@ use crate::{
         evidence::Spool,
         poll::PollLane,
         recover::{Recovered, recover},
+        schedules::Schedules,
         submit::{DiskWatch, SubmitLane, SubmitSettings},
     },
 };
@@ -159,9 +160,14 @@ async fn build(
     let template = Template::parse(&config.output.template).map_err(|e| at_start(e.into()))?;
     let output =
         OutputSettings { root: config.videos_root().to_owned(), template, sidecar: config.output.sidecar };
+    let submit = submit_lane(config, key, store, Arc::clone(&api), clock);
+    // What one lane learns the other knows.
+    let schedules = submit.answers.schedules.clone();
+    let polls = poll_settings(config, key);
+    let poll = Arc::new(PollLane::new(store.clone(), Arc::clone(&api), clock, schedules, polls));
     Ok(Lanes {
-        submit: Arc::new(submit_lane(config, key, store, Arc::clone(&api), clock)),
-        poll: Arc::new(PollLane::new(store.clone(), Arc::clone(&api), clock, poll_settings(config, key))),
+        submit: Arc::new(submit),
+        poll: Arc::clone(&poll),
         download: Arc::new(DownloadLane {
             store: store.clone(),
             media,
@@ -172,7 +178,7 @@ async fn build(
             max_bytes: config.download.max_bytes,
             stop: stop.clone(),
         }),
-        errand: Arc::new(ErrandLane { store: store.clone(), api, clock }),
+        errand: Arc::new(ErrandLane { store: store.clone(), api, clock, polls: poll }),
     })
 }
 
@@ -199,7 +205,7 @@ fn answers(config: &Config, store: &Store, api: Option<Arc<Api>>, clock: Clock) 
         api,
         gate: gate_policy(config),
         hold_on_internal_error: config.submit.on_internal_error == OnInternalError::Hold,
-        poll_first: config.poll.first,
+        schedules: Schedules::new(store.clone(), poll_policy(config), config.poll.max_per_second),
     }
 }
 

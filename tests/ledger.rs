@@ -113,7 +113,8 @@ impl Queue {
 
     async fn polled(&self, job: JobId, event: Event, now: Timestamp) {
         let urls = vec!["https://cdn.example.com/a.mp4".to_owned()];
-        let plan = PollPlan { event: Some(event), urls, due_at: now, quiet_until: None, hold: None };
+        let plan =
+            PollPlan { event: Some(event), urls, due_at: now, quiet_until: None, hold: None, running: false };
         let version = self.store.job(job).await.unwrap().version;
         self.store.settle_poll(job, version, plan, None, false, now).await.unwrap();
     }

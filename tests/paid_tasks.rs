@@ -132,7 +132,14 @@ impl Queue {
 
     async fn rendered(&self, url: &str) {
         let event = Some(Event::Succeeded { outputs: 1, charged: None });
-        let plan = PollPlan { event, urls: vec![url.into()], due_at: now(), quiet_until: None, hold: None };
+        let plan = PollPlan {
+            event,
+            urls: vec![url.into()],
+            due_at: now(),
+            quiet_until: None,
+            hold: None,
+            running: false,
+        };
         let version = self.job().await.version;
         self.store.settle_poll(self.id, version, plan, None, false, now()).await.unwrap();
     }
@@ -208,7 +215,14 @@ async fn a_clock_that_jumps_back_does_not_stop_following() {
     let attempt = queue.submit_to(HERE, "key").await;
     queue.accepted(attempt, "n75first").await;
     let ahead = now() + Duration::from_secs(30 * 24 * 3600);
-    let look = |event, due_at| PollPlan { event, urls: Vec::new(), due_at, quiet_until: None, hold: None };
+    let look = |event, due_at| PollPlan {
+        event,
+        urls: Vec::new(),
+        due_at,
+        quiet_until: None,
+        hold: None,
+        running: false,
+    };
     let version = queue.job().await.version;
     queue.store.settle_poll(queue.id, version, look(None, ahead), None, false, ahead).await.unwrap();
     assert_eq!(queue.polled().await, [queue.id]);

@@ -36,6 +36,7 @@ pub fn job(job: &Job, outputs: &[Output], view: &View) -> Value {
         "submitted_at": time(job.submitted_at),
         "finished_at": time(job.finished_at),
         "due_at": time(job.due_at),
+        "usual_ms": view.usual.of(job).map(|usual| usual.as_millis()),
         "error": job.error,
         "outputs": outputs.iter().map(output).collect::<Vec<_>>(),
         "notes": job.notes,

@@ -24,6 +24,7 @@ mod set;
 mod show;
 mod spend;
 mod status;
+mod usual;
 mod view;
 mod wait;
 mod when;

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use jiff::tz::TimeZone;
 
+use super::usual::Usual;
 use crate::{
     clock::{Clock, local},
     config::Config,
@@ -29,6 +30,8 @@ pub struct View {
     pub doubts: Vec<JobId>,
     /// Jobs with a paid task that they never followed.
     pub unfollowed: Vec<JobId>,
+    /// How long what is under way usually takes.
+    pub usual: Usual,
     /// Whether the queue is the sandbox's.
     pub sandbox: bool,
     /// When this was read.
@@ -50,6 +53,7 @@ impl View {
             budget,
             doubts: store.open_doubts().await?,
             unfollowed: store.unfollowed().await?,
+            usual: Usual::read(store).await?,
             sandbox: config.sandbox,
             now,
             zone: local(now).time_zone().clone(),

@@ -17,6 +17,7 @@
 //! | [`errand`] | status calls that a command asks the daemon for |
 //! | [`idle`] | whether anything can still move by itself |
 //! | [`pulse`] | the queue at a glance, at any length |
+//! | [`render_times`] | how long renders took |
 //! | [`view`] | reads: jobs, history, attempts, sums |
 //! | [`doorbell`] | wakes the daemon after another process's commit |
 //!
@@ -36,6 +37,7 @@ pub mod person;
 pub mod poll;
 pub mod pulse;
 pub mod recover;
+pub mod render_times;
 mod row;
 pub mod step;
 pub mod submit;

@@ -7,6 +7,7 @@ use anyhow::Result;
 use super::{
     evidence::{Spool, Spooled},
     money,
+    schedules::Schedules,
 };
 use crate::{
     clock::Clock,
@@ -35,8 +36,8 @@ pub struct Answers {
     pub gate: GatePolicy,
     /// `submit.on_internal_error = "hold"`.
     pub hold_on_internal_error: bool,
-    /// The first look at a new task.
-    pub poll_first: Duration,
+    /// When a new task is looked at first.
+    pub schedules: Schedules,
 }
 
 /// What reading an answer needs to know about its job.
@@ -45,6 +46,8 @@ pub(super) struct Reader {
     pub internal_errors: u32,
     pub deferrals: u32,
     pub estimate: Credits,
+    /// The first look at the task, after the submit.
+    pub first_look: Duration,
 }
 
 impl Answers {
@@ -78,7 +81,8 @@ impl Answers {
             not_sent: reader.deferrals,
             key_works,
             hold_on_internal_error: self.hold_on_internal_error,
-            poll_first: self.poll_first,
+            // It counts from the submit, like everything that is learned.
+            poll_first: reader.first_look.saturating_sub(evidence.took()),
         };
         let plan = plan::answered(&answer, &facts, now, dice);
         let note = money::at_submit(&answer, reader.estimate);

@@ -7,7 +7,7 @@ use anyhow::Result;
 use tokio::sync::Notify;
 use tracing::info;
 
-use super::{Lane, Look};
+use super::{Lane, Look, poll::PollLane};
 use crate::{
     clock::Clock,
     domain::{
@@ -29,6 +29,8 @@ pub struct ErrandLane {
     pub api: Arc<Api>,
     /// The clock.
     pub clock: Clock,
+    /// Errands do not wait for their turn among thousands of polls, but they count against `poll.max_per_second`.
+    pub polls: Arc<PollLane>,
 }
 
 /// One errand.
@@ -71,6 +73,7 @@ impl Lane for ErrandLane {
     }
 
     async fn step(&self, work: Work) -> Result<()> {
+        self.polls.counts_another();
         match work {
             Work::Ask(errand) => {
                 let (answer, echo) = self.api.status(&errand.base_url, &errand.task).await;

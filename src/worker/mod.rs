@@ -14,6 +14,7 @@ pub mod poll;
 mod publish;
 pub mod recover;
 mod retry;
+pub mod schedules;
 pub mod submit;
 
 use std::{

@@ -114,6 +114,7 @@ impl Lane for SubmitLane {
             credits.estimated = intent.estimate.get(),
             "job {job} is submitted"
         );
+        let first_look = self.answers.schedules.first_look(&intent.body, self.answers.clock.now()).await;
         let evidence = self.api.generate(intent.body).await;
         reach(Point::SubmitAnswered);
         let reader = Reader {
@@ -121,6 +122,7 @@ impl Lane for SubmitLane {
             internal_errors: intent.internal_errors,
             deferrals: intent.deferrals,
             estimate: intent.estimate,
+            first_look,
         };
         let outcome = self.answers.read(job, &reader, evidence).await?;
         self.keep(outcome).await

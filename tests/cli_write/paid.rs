@@ -31,7 +31,14 @@ async fn a_task_that_leads_nowhere_is_given_up_by_a_write_off() {
         store.resolve(id, attempt, adopt, None, since).await.unwrap();
         rig.run(&["resolve", "1", "--write-off"]).is(2).says("job 1 is generating");
         let event = Some(Event::Watched { watch });
-        let plan = PollPlan { event, urls: Vec::new(), due_at: since, quiet_until: None, hold: None };
+        let plan = PollPlan {
+            event,
+            urls: Vec::new(),
+            due_at: since,
+            quiet_until: None,
+            hold: None,
+            running: false,
+        };
         store.settle_poll(id, store.job(id).await.unwrap().version, plan, None, false, since).await.unwrap();
         let shown = rig.run(&["show", "1"]).is(0).out;
         assert!(shown.contains("klingd resolve 1 --write-off"), "{shown}");

@@ -202,6 +202,7 @@ async fn a_task_that_status_does_not_know_is_replaced() {
         due_at: Clock.now(),
         quiet_until: None,
         hold: None,
+        running: false,
     };
     store.settle_poll(id, job.version, plan, None, false, Clock.now()).await.unwrap();
     assert_eq!(store.job(id).await.unwrap().state.needs_person(), Some(Reason::UnknownTask));

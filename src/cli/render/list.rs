@@ -148,10 +148,10 @@ pub fn notices(view: &View, daemon_runs: bool, jobs: &[Job]) -> Vec<String> {
 mod tests {
     use std::time::Duration;
 
-    use super::super::samples;
+    use super::super::{super::usual::Usual, samples};
     use super::*;
     use crate::domain::{
-        AttemptNo, Credits, HoldName,
+        AttemptNo, Credits, HoldName, RenderKind,
         hold::Hold,
         job::Reason,
         state::{Failure, Link, Watch},
@@ -273,5 +273,9 @@ mod tests {
         let on_the_wire = State::Submitting { attempt: AttemptNo(1), cancel: true, accepted: None };
         assert_eq!(why(&samples::submitted(on_the_wire), &view), "cancelled as soon as the answer is there");
         assert_eq!(why(&samples::generating(), &view), "");
+        let kind = RenderKind::from(&samples::generating().request);
+        let usual = Usual::from((kind, Duration::from_secs(178)));
+        let view = View { usual, now: samples::at(140), ..view };
+        assert_eq!(why(&samples::generating(), &view), "2m 10s, usually about 3m");
     }
 }

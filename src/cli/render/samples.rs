@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::view::View;
+use super::super::{usual::Usual, view::View};
 use crate::{
     domain::{
         AttemptNo, Credits, Event, Job, JobId, JobKey, Outcome, Request, State, TaskId, Timestamp,
@@ -29,6 +29,7 @@ pub fn view() -> View {
     View {
         doubts: Vec::new(),
         unfollowed: Vec::new(),
+        usual: Usual::default(),
         sandbox: false,
         holds: Vec::new(),
         gate: Gate::default(),

@@ -79,7 +79,7 @@ fn head(of: &Everything<'_>, page: &mut Page) {
     let (job, view) = (of.job, of.view);
     writeln!(page.0, "Job {}: {}", job.id, cut(&title(job), TITLE_CHARS)).ok();
     page.row("State", job.state.label().as_str());
-    page.row("Why", why(job, view));
+    page.row(if view.usual.of(job).is_some() { "So far" } else { "Why" }, why(job, view));
     if let Some(failure) = &job.error {
         page.row(if job.state.has_ended() { "Error" } else { "Last error" }, failed(failure));
     }
@@ -251,9 +251,9 @@ fn seen(evidence: &Evidence) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::samples;
+    use super::super::{super::usual::Usual, samples};
     use super::*;
-    use crate::domain::{AttemptNo, state::Failure};
+    use crate::domain::{AttemptNo, Credits, RenderKind, state::Failure};
 
     fn page(job: &Job, outputs: &[Output]) -> String {
         page_with(job, outputs, &samples::attempts())
@@ -274,6 +274,16 @@ mod tests {
             ..samples::attempts().remove(0)
         };
         insta::assert_snapshot!("done", page_with(&samples::done(), &samples::outputs(), &[paid]));
+    }
+
+    #[test]
+    fn a_render_says_how_long_it_usually_takes() {
+        let job = samples::generating();
+        let usual = Usual::from((RenderKind::from(&job.request), std::time::Duration::from_secs(178)));
+        let view = View { usual, now: samples::at(140), ..samples::view() };
+        let of = Everything { job: &job, outputs: &[], history: &[], attempts: &[], view: &view };
+        assert!(show(&of).contains("  So far           2m 10s, usually about 3m\n"), "{}", show(&of));
+        assert!(!page(&job, &[]).contains("usually"));
     }
 
     #[test]

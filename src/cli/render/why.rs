@@ -97,7 +97,10 @@ fn moves(job: &Job, view: &View) -> String {
         },
         State::Submitting { cancel: true, .. } => "cancelled as soon as the answer is there".to_owned(),
         State::Submitting { cancel: false, .. } | State::InDoubt { .. } | State::Done { .. } => String::new(),
-        State::Generating { watch, .. } => watched(watch).to_owned(),
+        State::Generating { watch, .. } => {
+            let odd = watched(watch);
+            if odd.is_empty() { view.usual.told(job, view.now).unwrap_or_default() } else { odd.to_owned() }
+        }
         State::Downloading { link: Link::Wanted, .. } => "link expired, asks for a fresh one".to_owned(),
         State::Downloading { link: Link::Fresh, .. } => match next {
             Some(next) => format!("download tried again {next}"),
