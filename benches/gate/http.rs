@@ -17,7 +17,7 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 const PER_SECOND: f64 = 10.0;
 const BURST: u32 = 5;
 /// How long it runs, and what of it is not counted.
-const RUN: Duration = Duration::from_secs(100);
+const RUN: Duration = Duration::from_secs(80);
 const WARM_UP: Duration = Duration::from_secs(20);
 
 #[tokio::main]
@@ -105,7 +105,7 @@ fn config(dir: &Path, base_url: &str) -> Result<Config> {
     let mut config = Config::load(&overrides, &environment)?;
     // No person may configure these: slots without end, tasks that nobody asks for.
     (config.submit.start_in_flight, config.submit.max_in_flight) = (100_000, 100_000);
-    config.poll.first = Duration::from_hours(1);
+    config.poll.first = Some(Duration::from_hours(1));
     Ok(config)
 }
 
