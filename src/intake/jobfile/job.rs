@@ -56,7 +56,7 @@ pub(super) fn refuse_unknown(
     report: &mut Report<'_>,
 ) {
     for Entry { key, key_span, .. } in &table.0 {
-        if known.clone().any(|k| k == key) || report.is_full() {
+        if known.clone().any(|k| k == key) {
             continue;
         }
         let mut flaw = Flaw::new(Code::UnknownKey, format!("unknown key `{}`", shown(key)));

@@ -704,10 +704,57 @@ fn a_nesting_bomb_is_a_sentence() {
 
 #[test]
 fn a_flood_of_errors_is_cut() {
-    let lines: String = (0..100_000).map(|i| format!("{{\"prompt\": {i}}}\n")).collect();
-    let diagnostics = read(lines.as_bytes(), Format::JsonLines, "f", &context()).expect_err("wrong");
+    let lines: String = (0..10_000).map(|i| format!("{{\"prompt\": {i}}}\n")).collect();
+    let open = Context { max_jobs: None, ..context() };
+    let diagnostics = read(lines.as_bytes(), Format::JsonLines, "f", &open).expect_err("wrong");
     assert_eq!(diagnostics.len(), 101);
-    assert_snapshot!(diagnostics[100], @"f:50:14: error: these are the first 100 errors; there may be more");
+    assert_snapshot!(diagnostics[100], @"f:50:12: error: these are the first 100 of 20,000 errors");
+    let jobs: String = (0..10_000).map(|i| format!("[[job]]\ntpe = {i}\n")).collect();
+    let faults = read_counted(jobs.as_bytes(), Format::Toml, "f", &open).expect_err("wrong");
+    assert_eq!((faults.shown.len(), faults.errors), (100, 30_000), "type, prompt and the unknown key");
+}
+
+/// The memory of one line is enough: what a line needs of the earlier ones is known of them.
+#[test]
+fn lines_are_read_one_by_one_as_the_whole_file_is() {
+    let text = "\u{feff}{\"type\": \"std-text-to-video\", \"prompt\": \"é\", \"name\": \"a\"}\n\n\
+                {\"type\": \"std-text-to-video\", \"prompt\": \"two\", \"name\": \"a\"}\r\n\
+                {\"type\": \"std-text-to-video\", \"prompt\": \"caf\u{e9}\"}\n";
+    let mut bytes = text.as_bytes().to_vec();
+    // Latin-1 in the last line, which the other lines survive.
+    let at = bytes.len() - "\u{e9}\"}\n".len();
+    bytes.remove(at + 1);
+    let context = context();
+    let mut reader = LineReader::new("f", &context);
+    let mut shown = String::new();
+    let mut jobs = 0;
+    for line in bytes.split_inclusive(|b| *b == b'\n') {
+        let offset = reader.offset();
+        match reader.read(line) {
+            Ok(of_line) => jobs += of_line.len(),
+            Err(faults) => shown += &render_line(line, offset, &faults.shown, false),
+        }
+    }
+    assert!(reader.finish().is_ok());
+    assert_eq!(jobs, 1);
+    assert_snapshot!(shown, @r#"
+    error: `name`: the job on line 1 has this name already
+     --> f:3:56
+      |
+    3 | {"type": "std-text-to-video", "prompt": "two", "name": "a"}
+      |                                                        ^^^
+      |
+      = help: names tell jobs apart; for several renders of one request there is `takes`
+    error: not UTF-8 from here on
+     --> f:4:45
+      |
+    4 | {"type": "std-text-to-video", "prompt": "caf�"}
+      |                                             ^
+      |
+      = help: save the file as UTF-8; it looks like Latin-1 or Windows-1252, or it is cut off
+    "#);
+    let whole = read(&bytes, Format::JsonLines, "f", &context).expect_err("wrong");
+    assert_eq!(render_terminal(&bytes, &whole, false).replace("\n\n", "\n"), shown.replace("\n\n", "\n"));
 }
 
 #[test]
@@ -793,7 +840,7 @@ proptest! {
             (Some(_), _) => prop_assert_eq!(ours, theirs),
             // Ours also refuses doubled keys and numbers beyond 64 bits.
             (None, Some(_)) => {
-                let why = render_plain(&report.finish());
+                let why = render_plain(&report.finish().shown);
                 prop_assert!(why.contains("already set") || why.contains("too large"), "{}: {}", text, why);
             }
             (None, None) => {}
