@@ -12,7 +12,7 @@ use super::{
 };
 
 /// Characters a URL may have. Signed links reach 2,000; beyond this it is a mistake (a `data:` URL, a pasted file).
-const MAX_URL_CHARS: usize = 8192;
+pub const MAX_URL_CHARS: usize = 8192;
 
 /// What a person typed: every field of the page, of the right JSON type, not yet checked.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -110,8 +110,11 @@ impl AspectRatio {
         }
     }
 
+    /// All three, in the page's order.
+    pub const ALL: [Self; 3] = [Self::Wide, Self::Tall, Self::Square];
+
     fn parse(s: &str) -> Option<Self> {
-        [Self::Wide, Self::Tall, Self::Square].into_iter().find(|r| r.as_str() == s)
+        Self::ALL.into_iter().find(|r| r.as_str() == s)
     }
 }
 

@@ -116,6 +116,11 @@ impl<'t> Layers<'t> {
         layers
     }
 
+    /// The keys whatever type takes them.
+    pub fn of_any_type(site: Site<'t>, cell: &'t Cell<'t>) -> Self {
+        Self { site, cell, job_type: None }
+    }
+
     /// The type, when it is one.
     pub fn job_type(&self) -> Option<JobType> {
         self.job_type

@@ -24,6 +24,7 @@ mod lines;
 mod matrix;
 mod render;
 pub(super) mod rules;
+mod schema;
 pub(super) mod spec;
 mod toml;
 mod tree;
@@ -32,6 +33,7 @@ mod walk;
 pub use diagnostic::{Code, Diagnostic, Faults, MAX_ERRORS, Severity};
 pub use lines::LineReader;
 pub use render::{render_line, render_plain, render_terminal};
+pub use schema::schema;
 
 use diagnostic::Report;
 use walk::{Known, Walk};

@@ -163,7 +163,19 @@ impl<'t> Walk<'t> {
             keys().any(|k| k == key).then(|| "it belongs to one job, so it goes under `[[job]]`".to_owned())
         };
         refuse_unknown(table, "defaults", default_keys(), elsewhere, &mut self.report);
+        self.check_defaults(table, &node.span);
         Some(table)
+    }
+
+    /// Each default for itself: a wrong one that no job takes today is found all the same.
+    fn check_defaults(&mut self, defaults: &Table, anchor: &Span) {
+        let (nothing, no_cell) = (Table::default(), Cell::default());
+        let site = Site { job: &nothing, defaults: Some(defaults), path: "", anchor };
+        let layers = Layers::of_any_type(site, &no_cell);
+        let spec = layers.spec(self.context, &mut self.report);
+        for (key, flaw) in spec.flaws() {
+            layers.refuse(key, flaw, &mut self.report);
+        }
     }
 
     fn job_list(&mut self, node: &Node, defaults: Option<&Table>) {
