@@ -169,13 +169,43 @@ async fn wrong_use_is_2() {
 async fn two_at_once_make_one_set_of_jobs() {
     let rig = Rig::new();
     let prompts: String = (0..50).map(|i| format!("[[job]]\nprompt = \"shot {i}\"\n")).collect();
-    let file = rig.file("jobs.toml", &format!("[defaults]\ntype = \"o3-std-text-to-video\"\n{prompts}"));
-    let both = [0, 1].map(|_| rig.start(&["enqueue", "--yes", "--json", &file]));
-    let lines: Vec<Value> =
-        both.into_iter().flat_map(|child| said(child.wait_with_output().unwrap()).is(0).json()).collect();
-    assert_eq!(lines.iter().filter(|line| line["existing"] == false).count(), 50);
-    assert_eq!(lines.iter().filter(|line| line["existing"] == true).count(), 50);
-    assert_eq!(rig.jobs().await.len(), 50);
+    let short = rig.file("jobs.toml", &format!("[defaults]\ntype = \"o3-std-text-to-video\"\n{prompts}"));
+    let long = rig.file("jobs.jsonl", &lines(1200));
+    for (file, jobs, all) in [(short, 50, 50), (long, 1200, 1250)] {
+        let both = [0, 1].map(|_| rig.start(&["enqueue", "--yes", "--json", &file]));
+        let outputs = both.map(|mut child| {
+            // Read beside one another: a full pipe would make one wait for the other.
+            let mut out = child.stdout.take().unwrap();
+            let text = std::thread::spawn(move || std::io::read_to_string(&mut out).unwrap());
+            (child, text)
+        });
+        let lines = outputs.into_iter().flat_map(|(child, text)| {
+            said(child.wait_with_output().unwrap()).is(0);
+            let text = text.join().unwrap();
+            text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).collect::<Vec<_>>()
+        });
+        let (existing, new): (Vec<Value>, Vec<Value>) = lines.partition(|line| line["existing"] == true);
+        assert_eq!((existing.len(), new.len()), (jobs, jobs));
+        assert_eq!(rig.jobs().await.len(), all);
+    }
+}
+
+/// Only an end that provably cost nothing frees the key.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_free_again_when_nothing_was_paid() {
+    let rig = Rig::new();
+    let file = rig.file("jobs.toml", TWO_JOBS);
+    rig.run(&["enqueue", &file]).is(0).says("2 jobs queued");
+    rig.run(&["cancel", "1"]).is(0);
+    let said = rig.run(&["enqueue", &file]).is(0).says("1 job queued: 200 credits; 1 there already");
+    assert!(said.out.contains("\n3\tharbour\t") && said.out.contains("\n2\tpier\t"), "{}", said.out);
+    // On the wire it may be paid, whatever becomes of it.
+    rig.run(&["set", "2", "--priority", "9"]).is(0);
+    rig.on_the_wire(klingd::domain::JobId(2)).await;
+    rig.run(&["enqueue", &file]).is(0).says("0 jobs queued: 0 credits; 2 there already");
+    rig.run(&["enqueue", &file, "--again"]).is(0).says("2 jobs queued: 400 credits");
+    rig.run(&["enqueue", &file]).is(0).says("0 jobs queued: 0 credits; 2 there already");
+    assert_eq!(rig.jobs().await.len(), 5);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -201,6 +231,7 @@ async fn wait_hands_over_and_ends_as_the_jobs_do() {
     assert!(!said.err.contains("no daemon serves"), "{}", said.err);
     enqueue("A fox").is(0).says("1 there already");
     enqueue("A broken lamp").is(4);
+    enqueue("A broken lamp").is(4).says("1 there already");
     let lost = enqueue("A lost letter").is(10);
     assert!(lost.out.contains("klingd resolve 3"), "{}", lost.out);
     daemon.end().await;
@@ -240,6 +271,11 @@ async fn the_commit_itself_holds_the_cap_over_all_batches() {
     assert!(rig.jobs().await.is_empty());
     assert_eq!(enqueue(360).await.unwrap().iter().filter(|queued| !queued.existing).count(), 2);
     assert!(enqueue(1).await.unwrap().iter().all(|queued| queued.existing), "what is there costs nothing");
+    // No reader makes such a batch; if one did, its key would not be taken twice.
+    let mut twins = batch("c");
+    twins.jobs = [twins.jobs.clone(), batch("d").jobs, twins.jobs].concat();
+    assert!(store.enqueue(twins, Clock.now()).await.is_err());
+    assert_eq!(rig.jobs().await.len(), 2);
 }
 
 /// A line of JSON Lines that is right.

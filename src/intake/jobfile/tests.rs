@@ -790,6 +790,42 @@ fn seeds() -> Vec<(Format, String)> {
     ]
 }
 
+/// Whatever changes the meaning of a line illegally is an error on that very line: every line of the example, spoiled in
+/// each of these ways.
+#[test]
+fn a_spoiled_line_is_an_error_on_that_line() {
+    let example = include_str!("../../../jobs.example.toml");
+    let lines: Vec<&str> = example.lines().collect();
+    let mut spoiled = 0;
+    for (i, line) in lines.iter().enumerate() {
+        let Some((key, value)) = line.split_once(" = ").filter(|_| !line.starts_with(['#', ' '])) else {
+            continue;
+        };
+        let whole = !value.ends_with(r#"""""#) && !value.ends_with('[');
+        let other_key = format!("{key}x = {value}");
+        let mut ways = vec![(other_key.clone(), i + 1)];
+        if whole {
+            ways.push((format!("{key} = {{}}"), i + 1));
+            ways.push((format!("{key} = "), i + 1));
+            ways.push((format!("{key} {value}"), i + 1));
+            ways.push((format!("{line}\n{line}"), i + 2));
+            ways.push((format!("{key} = 1e999"), i + 1));
+            if key != "negative_prompt" {
+                ways.push((format!("{key} = \" \\n \""), i + 1));
+            }
+        }
+        for (text, at) in ways {
+            let file: Vec<&str> =
+                lines.iter().enumerate().map(|(n, l)| if n == i { &text } else { *l }).collect();
+            let said = read(file.join("\n").as_bytes(), Format::Toml, "f", &context()).expect_err(&text);
+            let there = said.iter().any(|d| d.severity == Severity::Error && d.line == at);
+            assert!(there, "line {at}, {text}:\n{}", render_plain(&said));
+            spoiled += 1;
+        }
+    }
+    assert!(spoiled > 200, "{spoiled}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1500))]
 
