@@ -107,7 +107,8 @@ fn the_example_is_right_in_every_word() {
 fn the_comments_of_the_example_are_right_too() {
     let example = include_str!("../../../jobs.example.toml");
     let (_, rest) = example.split_once("# There is more").unwrap();
-    let (keys, matrix) = rest.split_once("A matrix renders").unwrap();
+    let (keys, rest) = rest.split_once("A matrix renders").unwrap();
+    let (matrix, lines) = rest.split_once("JSON Lines").unwrap();
     let indented = |text: &str| {
         let lines = text.lines().filter_map(|line| line.strip_prefix("#     "));
         lines.collect::<Vec<_>>().join("\n")
@@ -116,6 +117,7 @@ fn the_comments_of_the_example_are_right_too() {
     assert!(one[0].again && one[0].not_before.is_some() && one[0].output.is_some());
     assert_eq!(one[0].request.body()["seed"], 7);
     assert_eq!(good(&indented(matrix), Format::Toml).len(), 3);
+    assert_eq!(good(&indented(lines), Format::JsonLines).len(), 3);
 }
 
 #[test]
