@@ -192,14 +192,14 @@ impl Request {
     /// The request with the page's defaults filled in and its fields sorted: two requests that mean the same render
     /// have the same canonical form.
     pub fn canonical(&self) -> String {
-        let mut fields: std::collections::BTreeMap<&str, Value> =
-            self.body.iter().map(|(k, v)| (k.as_str(), v.clone())).collect();
+        let mut fields = self.body.clone();
         fields.entry("aspect_ratio").or_insert_with(|| json!("16:9"));
         fields.entry("sound").or_insert(json!(true));
         if self.job_type.takes(Field::CfgScale) {
             fields.entry("cfg_scale").or_insert(json!(0.5));
         }
-        json!(fields).to_string()
+        fields.sort_keys();
+        Value::Object(fields).to_string()
     }
 }
 

@@ -68,7 +68,7 @@ impl Packed {
             job.take,
             job.not_before.map(Timestamp::as_millis),
             job.request.job_type(),
-            String::from_utf8_lossy(&job.request.to_bytes()).into_owned().into(),
+            serde_json::to_string(job.request.body())?.into(),
             row::credits(job.estimate),
             job.max_credits.map(row::credits),
             job.source.as_str().into(),
