@@ -11,8 +11,8 @@ use crate::{
     store::packed::{PACK, Packed},
 };
 
-/// Bytes of one pile in memory: thousands of jobs. What people write by hand never needs the file.
-const IN_MEMORY_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of one pile in memory: a thousand jobs and more. What people write by hand never needs the file.
+const IN_MEMORY_BYTES: usize = 1024 * 1024;
 
 /// What sums and tables show of a job. Of these there is one in memory for each, so it is small.
 #[derive(Clone, Debug, PartialEq, Eq)]

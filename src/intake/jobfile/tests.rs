@@ -688,6 +688,9 @@ fn encodings_are_told_in_a_sentence() {
         good(&format!("\u{feff}{}", TEXT.replace('\n', "\r\n")), Format::Toml),
         good(TEXT, Format::Toml)
     );
+    let lines: Vec<u8> = "{}\n{}\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let diagnostics = read(&lines, Format::JsonLines, "f", &context()).expect_err("wrong");
+    assert_eq!(diagnostics.len(), 1, "said once, not once a line: {}", render_plain(&diagnostics));
     let text = format!("\u{feff}typ = 1\r\n\t{TEXT}");
     assert_snapshot!(said(text.as_bytes()), @"f:1:1: error: unknown key `typ` (did you mean `type`?)");
 }
