@@ -104,7 +104,7 @@ impl Pile {
         };
         let (at, bytes) = (self.file_bytes, pack.text().len());
         file.write_all_at(pack.text().as_bytes(), at)
-            .with_context(|| format!("{} has no room for the checked jobs", self.dir.display()))?;
+            .with_context(|| format!("the checked jobs can't be kept in {}", self.dir.display()))?;
         self.file_bytes += bytes as u64;
         self.packs.push(Pack::File { file: Arc::clone(file), at, bytes, jobs: pack.len() });
         Ok(())
