@@ -104,7 +104,6 @@ pub fn complain_of_flags(context: &Context, errors: &[FlagError]) {
 }
 
 /// How much is wrong with a file.
-#[derive(Default)]
 struct Wrong {
     errors: usize,
     shown: usize,
@@ -123,8 +122,18 @@ impl Wrong {
         self.errors += faults.errors;
         self.shown += some.len();
         let errors = faults.shown.iter().filter(|d| d.severity == Severity::Error);
-        self.only_money &= errors.map(|d| d.code).all(|code| code == Code::OverMaxCredits);
+        // Of what is not there to look at, the worst is assumed.
+        self.only_money &=
+            faults.errors <= MAX_ERRORS && errors.map(|d| d.code).all(|code| code == Code::OverMaxCredits);
         some
+    }
+
+    /// Notes that the file can't be read, or not to its end.
+    fn note_unreadable(mut self) -> Self {
+        self.errors += 1;
+        self.shown += 1;
+        self.only_money = false;
+        self
     }
 }
 
@@ -136,9 +145,9 @@ fn read_file(
 ) -> Result<Result<Batch, Wrong>> {
     let name = if path.as_os_str() == STDIN { "stdin".into() } else { path.to_string_lossy() };
     let context = reading.context;
-    let unreadable = |why: String| {
+    let unreadable = |why: String, wrong: Wrong| {
         complain(context, &format!("error: {name}: {why}"), &name, "", ("unreadable", &why, None));
-        Wrong { errors: 1, shown: 1, only_money: false }
+        Ok(Err(wrong.note_unreadable()))
     };
     let mut wrong = Wrong::none();
     let mut batch = Batch {
@@ -148,7 +157,7 @@ fn read_file(
         jobs: Pile::new(reading.scratch.to_owned()),
     };
     match source::open(path, path.as_os_str() == STDIN) {
-        Err(why) => return Ok(Err(unreadable(why))),
+        Err(why) => return unreadable(why, wrong),
         Ok(Source::Whole(bytes, format)) => {
             match jobfile::read_counted(&bytes, format, &name, rules) {
                 Ok(file) => {
@@ -164,7 +173,7 @@ fn read_file(
             let mut reader = LineReader::new(&name, rules);
             match read_lines(reading, lines, bytes, &mut reader, &mut wrong, &mut batch.jobs)? {
                 Ok(()) => {}
-                Err(why) => return Ok(Err(unreadable(why))),
+                Err(why) => return unreadable(why, wrong),
             }
             if let Err(faults) = reader.finish() {
                 explain(context, &[], 0, wrong.note(&faults));
