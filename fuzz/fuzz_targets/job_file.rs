@@ -4,12 +4,13 @@
 //! The reader is pure, so it is built here without the rest: no SQLite and no TLS under the sanitizer.
 
 #![no_main]
-#![expect(dead_code, reason = "the domain knows more than the reader asks for")]
+#![expect(dead_code, unused_imports, reason = "the domain knows more than the reader asks for")]
 
 #[path = "../../src/domain/mod.rs"]
 mod domain;
+#[path = "../../src/intake"]
 mod intake {
-    #[path = "../../../src/intake/jobfile/mod.rs"]
+    #[path = "jobfile/mod.rs"]
     pub mod jobfile;
 }
 
