@@ -13,7 +13,7 @@ use klingd::{
         attempt::Charge,
         state::{Charged, Failure, Label},
     },
-    store::{enqueue::NewBatch, ledger::Sums},
+    store::{enqueue::NewBatch, ledger::Sums, packed::Packed},
 };
 
 /// A job meets these faults and rests.
@@ -94,7 +94,9 @@ async fn a_whole_refund_frees_the_key_and_a_part_of_it_does_not() {
 }
 
 async fn key_is_free(rig: &Rig) -> bool {
-    rig.store.holders(&[job("a fox")]).await.unwrap() == [None]
+    let mut same = Packed::default();
+    same.push(&job("a fox")).unwrap();
+    rig.store.holders(&same).await.unwrap() == [None]
 }
 
 /// What came back can be spent again: of two renders that the cap allows one at a time, the second goes once the first

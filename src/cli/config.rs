@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
 use super::{
@@ -21,6 +21,7 @@ use crate::{
         JobType,
         job_type::{PRICES_AS_OF, Price},
     },
+    intake::jobfile,
 };
 
 /// Where the provider publishes its prices.
@@ -31,6 +32,13 @@ const PRICES_SOURCE: &str = "https://kling3api.com";
 pub struct ConfigArgs {
     #[command(subcommand)]
     verb: Verb,
+}
+
+/// What there is a schema of.
+#[derive(Clone, Copy, ValueEnum)]
+enum Document {
+    /// A job file
+    Job,
 }
 
 #[derive(Subcommand)]
@@ -45,6 +53,12 @@ enum Verb {
     Show,
     /// Every problem at once, and whether there is a key
     Check,
+    /// The JSON Schema of job files, for editors: klingd config schema job > job.schema.json
+    Schema {
+        /// Of what
+        #[arg(value_enum)]
+        of: Document,
+    },
     /// What each type costs
     Prices,
 }
@@ -55,6 +69,7 @@ pub async fn run(context: Context, args: ConfigArgs) -> Result<Exit> {
         Verb::Init { path } => init(&context, path)?,
         Verb::Show => show(&context, &context.config()?),
         Verb::Check => check(&context, &context.config()?),
+        Verb::Schema { of: Document::Job } => context.print(&format!("{:#}", jobfile::schema())),
         Verb::Prices => prices(&context, &context.config()?),
     }
     Ok(Exit::Done)

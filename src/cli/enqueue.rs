@@ -16,6 +16,7 @@ use self::{
 };
 use super::{
     Context, Exit, price,
+    progress::jobs_bar,
     render::Look,
     wait::{self, WaitArgs},
 };
@@ -123,7 +124,7 @@ pub async fn run(context: Context, args: EnqueueArgs) -> Result<Exit> {
     let config = context.config()?;
     let (dry_run, waits) = (args.dry_run, args.wait);
     let order = Order::read(&context, &config, args)?;
-    let work = |store| queue(&context, &config, store, order, dry_run);
+    let work = |store| queue(&context, &config, store, order, dry_run, waits);
     let Some(ids) = context.with_store(&config, work).await? else {
         context.say(NOTHING);
         return Ok(Exit::Usage);
@@ -141,53 +142,59 @@ pub async fn run(context: Context, args: EnqueueArgs) -> Result<Exit> {
     if waits && !ids.is_empty() { wait::run(context, WaitArgs::of(ids)).await } else { Ok(Exit::Done) }
 }
 
-/// Queues the order and shows what became of it; `None` when the price was not agreed to.
+/// Queues the order and shows what became of it; `None` when the price was not agreed to. Gives the jobs to wait for.
 async fn queue(
     context: &Context,
     config: &Config,
     store: Store,
     order: Order,
     dry_run: bool,
+    waits: bool,
 ) -> Result<Option<Vec<JobId>>> {
-    let placed = expected(&store, &order).await?;
-    let charged = price::charged_ever(&store).await?;
-    let new = || order.new_jobs(&placed);
-    price::refuse_what_never_fits(new(), &config.budget, charged).context(NOTHING)?;
-    let estimate = price::of(new());
-    if let Some(allowed) = order.max_credits.filter(|allowed| estimate > *allowed) {
-        return Err(StoreError::TooExpensive { estimate, allowed }).context(NOTHING);
-    }
-    if dry_run {
-        show(context, config, &store, &order, &placed, dry_run).await?;
-        return Ok(Some(Vec::new()));
-    }
-    if estimate > config.budget.confirm_above {
-        context.say(&price::table(new(), ON_STDERR));
-        let above = config.budget.confirm_above;
-        if !context.confirm(&format!(
-            "This costs {estimate} credits, more than {above} (budget.confirm_above). Queue it?"
-        ))? {
-            return Ok(None);
+    if dry_run || may_be_refused(&order, config) {
+        let placed = expected(&store, &order).await?;
+        let charged = price::charged_ever(&store).await?;
+        let new = || order.new_jobs(&placed);
+        price::refuse_what_never_fits(new(), &config.budget, charged).context(NOTHING)?;
+        let estimate = price::of(new());
+        if let Some(allowed) = order.max_credits.filter(|allowed| estimate > *allowed) {
+            return Err(StoreError::TooExpensive { estimate, allowed }).context(NOTHING);
+        }
+        if dry_run {
+            show(context, config, &store, &order, &placed, dry_run).await?;
+            return Ok(Some(Vec::new()));
+        }
+        if estimate > config.budget.confirm_above {
+            context.say(&price::table(new(), ON_STDERR));
+            let above = config.budget.confirm_above;
+            if !context.confirm(&format!(
+                "This costs {estimate} credits, more than {above} (budget.confirm_above). Queue it?"
+            ))? {
+                return Ok(None);
+            }
         }
     }
     // The caps are checked again by the commit: the queue may have changed while somebody read the question.
     let now = context.clock.now();
-    let queued = store.enqueue_all(order.batches.clone(), order.max_credits, now).await.context(NOTHING)?;
-    let placed: Vec<Placed> = queued.into_iter().map(Placed::from).collect();
+    let bar = jobs_bar("queueing", order.jobs().count(), context.shows_progress());
+    let queued = store.enqueue_packed(order.packed(&bar), order.max_credits, now).await;
+    bar.finish_and_clear();
+    let placed: Vec<Placed> = queued.context(NOTHING)?.into_iter().map(Placed::from).collect();
     show(context, config, &store, &order, &placed, dry_run).await?;
-    Ok(Some(there(&store, &placed).await?))
+    Ok(Some(if waits { there(&store, &placed).await? } else { Vec::new() }))
+}
+
+/// Whether what is there already could decide about the order: if not even all of it costs too much, nobody need ask.
+fn may_be_refused(order: &Order, config: &Config) -> bool {
+    let all = price::of(order.jobs());
+    let budget = &config.budget;
+    let caps = [budget.per_job, budget.per_day, budget.total, order.max_credits];
+    all > budget.confirm_above || caps.into_iter().any(|cap| cap.is_some())
 }
 
 /// The jobs that can be waited for: of a pruned one only the key is left.
 async fn there(store: &Store, placed: &[Placed]) -> Result<Vec<JobId>> {
-    let mut ids = Vec::with_capacity(placed.len());
-    for placed in placed {
-        let Some(id) = placed.id else { continue };
-        match store.job(id).await {
-            Ok(_) => ids.push(id),
-            Err(StoreError::NoSuchJob(_)) => {}
-            Err(other) => return Err(other.into()),
-        }
-    }
-    Ok(ids)
+    let ids: Vec<JobId> = placed.iter().filter_map(|placed| placed.id).collect();
+    let there = store.labels_of(&ids).await?;
+    Ok(ids.into_iter().filter(|id| there.contains_key(id)).collect())
 }

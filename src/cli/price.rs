@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use super::{
     exit::Refusal,
+    pile::Priced,
     render::{
         Look,
         table::{Column, Fit, table as drawn},
@@ -14,7 +15,7 @@ use super::{
 };
 use crate::{
     config::{Budget, Config},
-    domain::{Credits, Job, JobType, job::NewJob},
+    domain::{Credits, Job, JobType},
     store::Store,
 };
 
@@ -22,14 +23,14 @@ use crate::{
 const NAMED: usize = 10;
 
 /// All of them together.
-pub fn of<'a>(jobs: impl Iterator<Item = &'a NewJob>) -> Credits {
+pub fn of<'a>(jobs: impl Iterator<Item = &'a Priced>) -> Credits {
     jobs.map(|job| job.estimate).sum()
 }
 
 /// How many of each type, and what they cost.
-pub fn by_type<'a>(jobs: impl Iterator<Item = &'a NewJob>) -> BTreeMap<JobType, (usize, Credits)> {
+pub fn by_type<'a>(jobs: impl Iterator<Item = &'a Priced>) -> BTreeMap<JobType, (usize, Credits)> {
     jobs.fold(BTreeMap::new(), |mut types, job| {
-        let (count, cost) = types.entry(job.request.job_type()).or_default();
+        let (count, cost) = types.entry(job.job_type).or_default();
         *count += 1;
         *cost = *cost + job.estimate;
         types
@@ -43,7 +44,7 @@ const COLUMNS: [Column; 3] = [
 ];
 
 /// The same as text, with the sum.
-pub fn table<'a>(jobs: impl Iterator<Item = &'a NewJob>, look: Look) -> String {
+pub fn table<'a>(jobs: impl Iterator<Item = &'a Priced>, look: Look) -> String {
     let types = by_type(jobs);
     let (jobs, cost) = types.values().fold((0, Credits::ZERO), |(n, sum), (m, cost)| (n + m, sum + *cost));
     let row = |what: &str, jobs: usize, cost| {
@@ -64,13 +65,13 @@ pub fn credits(amount: Credits, look: Look) -> String {
 
 /// Refuses jobs that no waiting would ever let through; `charged` is what is spent for good.
 pub fn refuse_what_never_fits<'a>(
-    jobs: impl Iterator<Item = &'a NewJob>,
+    jobs: impl Iterator<Item = &'a Priced>,
     budget: &Budget,
     charged: Credits,
 ) -> Result<()> {
-    let named = |job: &NewJob| match &job.name {
-        Some(name) => format!("{} ({})", line(name), job.request.job_type()),
-        None => job.request.job_type().to_string(),
+    let named = |job: &Priced| match &job.name {
+        Some(name) => format!("{} ({})", line(name), job.job_type),
+        None => job.job_type.to_string(),
     };
     let misfits: Vec<_> = jobs
         .filter_map(|job| never_fits(job.estimate, budget, charged).map(|why| (named(job), why)))

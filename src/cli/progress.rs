@@ -81,6 +81,24 @@ impl Progress {
     }
 }
 
+/// A bar over the bytes of a file, or a count where nobody knows how many there are. Without `visible` it draws nothing.
+pub fn bytes_bar(what: &'static str, bytes: Option<u64>, visible: bool) -> ProgressBar {
+    let template = if bytes.is_some() {
+        "{msg} {bar:30.green} {bytes} of {total_bytes}"
+    } else {
+        "{msg} {spinner} {bytes}"
+    };
+    let target = if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    ProgressBar::with_draw_target(bytes, target).with_style(style(template)).with_message(what)
+}
+
+/// A bar over jobs.
+pub fn jobs_bar(what: &'static str, jobs: usize, visible: bool) -> ProgressBar {
+    let target = if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let template = style("{msg} {bar:30.green} {pos} of {len} jobs");
+    ProgressBar::with_draw_target(Some(jobs as u64), target).with_style(template).with_message(what)
+}
+
 /// How long to wait before the next look: so that looking at many jobs costs a small part of the time.
 pub fn pause(jobs: usize) -> Duration {
     EVERY + Duration::from_micros(200).saturating_mul(u32::try_from(jobs).unwrap_or(u32::MAX))
@@ -154,7 +172,13 @@ mod tests {
 
     #[test]
     fn templates_are_right() {
-        for template in ["{bar:30.green} {pos} of {len} at rest, {elapsed}", "  {spinner} {msg}"] {
+        for template in [
+            "{bar:30.green} {pos} of {len} at rest, {elapsed}",
+            "  {spinner} {msg}",
+            "{msg} {bar:30.green} {bytes} of {total_bytes}",
+            "{msg} {spinner} {bytes}",
+            "{msg} {bar:30.green} {pos} of {len} jobs",
+        ] {
             assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
         }
     }

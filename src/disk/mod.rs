@@ -16,6 +16,7 @@
 //! | [`name`] | the output template: from a job's fields to a relative path |
 //! | [`safe`] | text of strangers made fit for a file name |
 //! | [`mp4`] | whether a file is a whole video, and what it says of itself |
+//! | [`scratch`] | a file without a name, for what does not fit into memory |
 //! | [`space`] | free bytes, and the ballast for a full disk |
 //! | [`lock`] | one daemon a data directory |
 //! | [`hash`] | a SHA-256 as a value |
@@ -31,6 +32,7 @@ mod open;
 pub mod part;
 pub mod publish;
 pub mod safe;
+pub mod scratch;
 pub mod small;
 pub mod space;
 
@@ -42,6 +44,7 @@ pub use mp4::{Mp4Error, Mp4Info};
 pub use name::{Fields, Template, TemplateError, numbered};
 pub use part::{Finished, Part, part_path};
 pub use publish::{already_published, publish, relocate, rename_no_clobber, set_aside};
+pub use scratch::scratch;
 pub use small::{Access, Clobber, read_bounded, remove_durably, write_atomically};
 pub use space::{Ballast, free_bytes};
 

@@ -83,6 +83,11 @@ mod tests {
         ] {
             assert_ne!(key, other);
         }
+        // Keys in databases were made so: another text for the same job would queue it twice.
+        assert_eq!(
+            a.canonical(),
+            r#"{"aspect_ratio":"16:9","cfg_scale":0.5,"duration":5,"prompt":"a","sound":true,"type":"std-text-to-video"}"#
+        );
         assert_eq!(JobKey::own("shot-12", None, 1).as_str(), "shot-12");
         assert_eq!(JobKey::own("shot-12", Some("9:16"), 3).as_str(), "shot-12/9:16#3");
     }

@@ -12,7 +12,7 @@ use super::{
 };
 
 /// Characters a URL may have. Signed links reach 2,000; beyond this it is a mistake (a `data:` URL, a pasted file).
-const MAX_URL_CHARS: usize = 8192;
+pub const MAX_URL_CHARS: usize = 8192;
 
 /// What a person typed: every field of the page, of the right JSON type, not yet checked.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -110,8 +110,11 @@ impl AspectRatio {
         }
     }
 
+    /// All three, in the page's order.
+    pub const ALL: [Self; 3] = [Self::Wide, Self::Tall, Self::Square];
+
     fn parse(s: &str) -> Option<Self> {
-        [Self::Wide, Self::Tall, Self::Square].into_iter().find(|r| r.as_str() == s)
+        Self::ALL.into_iter().find(|r| r.as_str() == s)
     }
 }
 
@@ -189,14 +192,14 @@ impl Request {
     /// The request with the page's defaults filled in and its fields sorted: two requests that mean the same render
     /// have the same canonical form.
     pub fn canonical(&self) -> String {
-        let mut fields: std::collections::BTreeMap<&str, Value> =
-            self.body.iter().map(|(k, v)| (k.as_str(), v.clone())).collect();
+        let mut fields = self.body.clone();
         fields.entry("aspect_ratio").or_insert_with(|| json!("16:9"));
         fields.entry("sound").or_insert(json!(true));
         if self.job_type.takes(Field::CfgScale) {
             fields.entry("cfg_scale").or_insert(json!(0.5));
         }
-        json!(fields).to_string()
+        fields.sort_keys();
+        Value::Object(fields).to_string()
     }
 }
 

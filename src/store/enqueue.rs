@@ -1,8 +1,12 @@
 //! New jobs: all of them in one transaction, none of them twice by accident.
+//!
+//! Statements take hundreds of jobs at once, as JSON: a statement a row costs four times as much as the row.
 
-use sqlx::SqliteConnection;
+use std::{collections::HashMap, io};
 
-use super::{Result, Store, StoreError, row, step::insert_history, writer::Ring};
+use sqlx::{Row, SqliteConnection};
+
+use super::{Result, Store, StoreError, packed::Packed, row, writer::Ring};
 use crate::domain::{
     Credits, Event, JobId, State, Timestamp,
     job::{NewJob, Version},
@@ -22,6 +26,18 @@ pub struct NewBatch {
     pub jobs: Vec<NewJob>,
 }
 
+/// The same, with its jobs somewhere else until the transaction takes them.
+pub struct PackedBatch {
+    /// Its name.
+    pub name: String,
+    /// Where it came from.
+    pub source: String,
+    /// What its new jobs may cost together.
+    pub max_credits: Option<Credits>,
+    /// Its jobs. They are asked for while every other process waits for the database: no pipe, no network.
+    pub jobs: Box<dyn Iterator<Item = io::Result<Packed>> + Send>,
+}
+
 /// What became of one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Queued {
@@ -31,10 +47,18 @@ pub struct Queued {
     pub existing: bool,
 }
 
+impl NewBatch {
+    fn packed(self) -> Result<PackedBatch> {
+        let Self { name, source, max_credits, jobs } = self;
+        let jobs = Box::new(Packed::all(&jobs)?.into_iter().map(Ok));
+        Ok(PackedBatch { name, source, max_credits, jobs })
+    }
+}
+
 impl Store {
     /// Queues a batch: all its jobs or none.
     pub async fn enqueue(&self, batch: NewBatch, now: Timestamp) -> Result<Vec<Queued>> {
-        self.write(move |c, ring| Box::pin(async move { enqueue(c, ring, &batch, now).await })).await
+        self.enqueue_all(vec![batch], None, now).await
     }
 
     /// Queues several batches: all their jobs or none. `max_credits` is for all new jobs together. What became of each
@@ -45,15 +69,24 @@ impl Store {
         max_credits: Option<Credits>,
         now: Timestamp,
     ) -> Result<Vec<Queued>> {
+        let packed = batches.into_iter().map(NewBatch::packed).collect::<Result<Vec<_>>>()?;
+        self.enqueue_packed(packed, max_credits, now).await
+    }
+
+    /// The same for jobs that are too many to be in memory.
+    pub async fn enqueue_packed(
+        &self,
+        batches: Vec<PackedBatch>,
+        max_credits: Option<Credits>,
+        now: Timestamp,
+    ) -> Result<Vec<Queued>> {
         self.write(move |c, ring| {
             Box::pin(async move {
-                let mut queued = Vec::new();
-                for batch in &batches {
-                    queued.append(&mut enqueue(c, ring, batch, now).await?);
+                let (mut queued, mut cost) = (Vec::new(), Credits::ZERO);
+                for batch in batches {
+                    cost = cost + enqueue(c, ring, batch, now, &mut queued).await?;
                 }
-                let jobs = batches.iter().flat_map(|batch| &batch.jobs);
-                let new = jobs.zip(&queued).filter(|(_, queued)| !queued.existing);
-                within(max_credits, new.map(|(job, _)| job.estimate).sum())?;
+                within(max_credits, cost)?;
                 Ok(queued)
             })
         })
@@ -61,42 +94,53 @@ impl Store {
     }
 
     /// The jobs that hold these keys already, for a dry run.
-    pub async fn holders(&self, jobs: &[NewJob]) -> Result<Vec<Option<JobId>>> {
+    pub async fn holders(&self, jobs: &Packed) -> Result<Vec<Option<JobId>>> {
         let mut c = self.readers.acquire().await?;
-        let mut found = Vec::with_capacity(jobs.len());
-        for job in jobs {
-            found.push(if job.again { None } else { holder(&mut c, job).await? });
-        }
-        Ok(found)
+        let earlier = Earlier::find(&mut c, &jobs.json()).await?;
+        Ok((0..jobs.len()).map(|n| earlier.holders.get(&n).copied()).collect())
     }
 }
 
+/// Queues what is not there already; adds what became of each job to `queued`. Returns what the new ones cost.
 async fn enqueue(
     c: &mut SqliteConnection,
     ring: &mut Ring,
-    batch: &NewBatch,
+    batch: PackedBatch,
     now: Timestamp,
-) -> Result<Vec<Queued>> {
-    let mut queued = Vec::with_capacity(batch.jobs.len());
-    let mut batch_id = None;
-    let mut cost = Credits::ZERO;
-    for job in &batch.jobs {
-        if !job.again
-            && let Some(id) = holder(c, job).await?
-        {
-            queued.push(Queued { id, existing: true });
-            continue;
+    queued: &mut Vec<Queued>,
+) -> Result<Credits> {
+    let PackedBatch { name, source, max_credits, jobs } = batch;
+    let mut new: Option<New> = None;
+    for packed in jobs {
+        let packed = packed.map_err(StoreError::Spool)?;
+        let json = packed.json();
+        let earlier = Earlier::find(c, &json).await?;
+        let mut next = None;
+        if earlier.holders.len() < packed.len() {
+            let new = match &mut new {
+                Some(new) => new,
+                None => new.insert(New::batch(c, &name, &source, now).await?),
+            };
+            earlier.release(c, &json).await?;
+            next = Some(new.insert(c, &json, &earlier, now).await?);
         }
-        cost = cost + job.estimate;
-        let batch_id = match batch_id {
-            Some(id) => id,
-            None => *batch_id.insert(insert_batch(c, batch, now).await?),
-        };
-        queued.push(Queued { id: insert(c, job, batch_id, now).await?, existing: false });
-        ring.lane(Lane::Submit);
+        for n in 0..packed.len() {
+            queued.push(match (earlier.holders.get(&n), &mut next) {
+                (Some(id), _) => Queued { id: *id, existing: true },
+                (None, Some(id)) => {
+                    id.0 += 1;
+                    Queued { id: JobId(id.0 - 1), existing: false }
+                }
+                (None, None) => return Err(StoreError::Corrupt("more keys than jobs".to_owned())),
+            });
+        }
     }
-    within(batch.max_credits, cost)?;
-    Ok(queued)
+    let Some(new) = new else { return Ok(Credits::ZERO) };
+    ring.lane(Lane::Submit);
+    new.take_keys(c).await?;
+    let cost = new.cost(c).await?;
+    within(max_credits, cost)?;
+    Ok(cost)
 }
 
 fn within(max_credits: Option<Credits>, estimate: Credits) -> Result<()> {
@@ -106,60 +150,134 @@ fn within(max_credits: Option<Credits>, estimate: Credits) -> Result<()> {
     }
 }
 
-async fn holder(c: &mut SqliteConnection, job: &NewJob) -> Result<Option<JobId>> {
-    let id: Option<i64> = sqlx::query_scalar("SELECT job_id FROM keys WHERE key = ?")
-        .bind(job.key.as_str())
-        .fetch_optional(c)
-        .await?;
-    Ok(id.map(JobId))
+/// What the queue knows already of some jobs, by their positions.
+struct Earlier {
+    /// Who holds the key: the job is not queued.
+    holders: HashMap<usize, JobId>,
+    /// Jobs that are made again on purpose: the key moves to them.
+    again: Vec<usize>,
 }
 
-async fn insert_batch(c: &mut SqliteConnection, batch: &NewBatch, now: Timestamp) -> Result<i64> {
-    let done = sqlx::query("INSERT INTO batches (name, source, created_at) VALUES (?, ?, ?)")
-        .bind(&batch.name)
-        .bind(&batch.source)
-        .bind(now.as_millis())
+impl Earlier {
+    async fn find(c: &mut SqliteConnection, packed: &str) -> Result<Self> {
+        // CROSS JOIN keeps the order: a lookup for each new job, however many keys there are.
+        let rows = sqlx::query(
+            "SELECT r.key AS n, k.job_id, r.value ->> 1 AS again
+             FROM json_each(?) r CROSS JOIN keys k ON k.key = r.value ->> 0",
+        )
+        .bind(packed)
+        .fetch_all(c)
+        .await?;
+        let mut earlier = Self { holders: HashMap::new(), again: Vec::new() };
+        for row in &rows {
+            let n: usize = row::narrow(row, "n")?;
+            if row.try_get("again")? {
+                earlier.again.push(n);
+            } else {
+                earlier.holders.insert(n, JobId(row.try_get("job_id")?));
+            }
+        }
+        Ok(earlier)
+    }
+
+    /// The earlier job keeps its row, not its key.
+    async fn release(&self, c: &mut SqliteConnection, packed: &str) -> Result<()> {
+        if self.again.is_empty() {
+            return Ok(());
+        }
+        sqlx::query(
+            "DELETE FROM keys WHERE key IN
+                (SELECT value ->> 0 FROM json_each(?) WHERE key IN (SELECT value FROM json_each(?)))",
+        )
+        .bind(packed)
+        .bind(serde_json::to_string(&self.again)?)
         .execute(c)
         .await?;
-    Ok(done.last_insert_rowid())
+        Ok(())
+    }
 }
 
-async fn insert(c: &mut SqliteConnection, job: &NewJob, batch_id: i64, now: Timestamp) -> Result<JobId> {
-    let state = State::Queued;
-    let first = Version(1);
-    let done = sqlx::query(
-        "INSERT INTO jobs (version, state, data, lane, needs_person, in_flight, due_at, priority, name, output, batch_id, tags, take,
-            key, not_before, type, request, estimate, max_credits, created_at, source)
-         VALUES (?, ?, ?, ?, 0, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    )
-    .bind(first.0)
-    .bind(state.label().as_str())
-    .bind(serde_json::to_string(&state)?)
-    .bind(state.lane().map(Lane::as_str))
-    .bind(job.not_before.unwrap_or(now).max(now).as_millis())
-    .bind(job.priority)
-    .bind(&job.name)
-    .bind(&job.output)
-    .bind(batch_id)
-    .bind(serde_json::to_string(&job.tags)?)
-    .bind(job.take)
-    .bind(job.key.as_str())
-    .bind(job.not_before.map(Timestamp::as_millis))
-    .bind(job.request.job_type().as_str())
-    .bind(String::from_utf8_lossy(&job.request.to_bytes()).into_owned())
-    .bind(row::credits(job.estimate))
-    .bind(job.max_credits.map(row::credits))
-    .bind(now.as_millis())
-    .bind(&job.source)
-    .execute(&mut *c)
-    .await?;
-    let id = JobId(done.last_insert_rowid());
-    // With `again` the key moves to the newest job; the earlier one keeps its row, not its key.
-    sqlx::query("INSERT INTO keys (key, job_id) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET job_id = excluded.job_id")
-        .bind(job.key.as_str())
-        .bind(id.0)
+/// The new jobs of a batch. Nothing else inserts meanwhile, so their numbers follow one another.
+struct New {
+    batch_id: i64,
+    first: Option<JobId>,
+    last: JobId,
+}
+
+impl New {
+    async fn batch(c: &mut SqliteConnection, name: &str, source: &str, now: Timestamp) -> Result<Self> {
+        let done = sqlx::query("INSERT INTO batches (name, source, created_at) VALUES (?, ?, ?)")
+            .bind(name)
+            .bind(source)
+            .bind(now.as_millis())
+            .execute(c)
+            .await?;
+        Ok(Self { batch_id: done.last_insert_rowid(), first: None, last: JobId(0) })
+    }
+
+    /// Inserts the jobs that are not there already, each with its first history row. Returns the number of the first.
+    async fn insert(
+        &mut self,
+        c: &mut SqliteConnection,
+        packed: &str,
+        earlier: &Earlier,
+        now: Timestamp,
+    ) -> Result<JobId> {
+        let state = State::Queued;
+        let existing: Vec<_> = earlier.holders.keys().collect();
+        let done = sqlx::query(
+            "INSERT INTO jobs (version, state, data, lane, needs_person, in_flight, due_at, priority, name, output,
+                batch_id, tags, take, key, not_before, type, request, estimate, max_credits, created_at, source)
+             SELECT ?1, ?2, ?3, ?4, 0, 0, max(?5, coalesce(value ->> 7, ?5)), value ->> 2, value ->> 3, value ->> 4,
+                ?6, value ->> 5, value ->> 6, value ->> 0, value ->> 7, value ->> 8, value ->> 9, value ->> 10,
+                value ->> 11, ?5, value ->> 12
+             FROM json_each(?7) WHERE key NOT IN (SELECT value FROM json_each(?8)) ORDER BY key",
+        )
+        .bind(Version(1).0)
+        .bind(state.label().as_str())
+        .bind(serde_json::to_string(&state)?)
+        .bind(state.lane().map(Lane::as_str))
+        .bind(now.as_millis())
+        .bind(self.batch_id)
+        .bind(packed)
+        .bind(serde_json::to_string(&existing)?)
         .execute(&mut *c)
         .await?;
-    insert_history(c, id, first, now, &Event::Enqueued, None, &state).await?;
-    Ok(id)
+        self.last = JobId(done.last_insert_rowid());
+        let count = i64::try_from(done.rows_affected()).unwrap_or(i64::MAX);
+        let start = JobId(self.last.0 - count + 1);
+        self.first.get_or_insert(start);
+        sqlx::query(
+            "INSERT INTO history (job_id, version, at, event, from_state, to_state)
+             SELECT id, version, created_at, ?, NULL, state FROM jobs WHERE id BETWEEN ? AND ?",
+        )
+        .bind(serde_json::to_string(&Event::Enqueued)?)
+        .bind(start.0)
+        .bind(self.last.0)
+        .execute(c)
+        .await?;
+        Ok(start)
+    }
+
+    /// Sorted and all at once: in their own order, keys would touch a page each. An equal pair within the batch fails
+    /// here, and the batch with it.
+    async fn take_keys(&self, c: &mut SqliteConnection) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO keys (key, job_id) SELECT key, id FROM jobs WHERE id BETWEEN ? AND ? ORDER BY key",
+        )
+        .bind(self.first.map(|id| id.0))
+        .bind(self.last.0)
+        .execute(c)
+        .await?;
+        Ok(())
+    }
+
+    async fn cost(&self, c: &mut SqliteConnection) -> Result<Credits> {
+        let sum: i64 = sqlx::query_scalar("SELECT sum(estimate) FROM jobs WHERE id BETWEEN ? AND ?")
+            .bind(self.first.map(|id| id.0))
+            .bind(self.last.0)
+            .fetch_one(c)
+            .await?;
+        Ok(Credits::new(u64::try_from(sum).unwrap_or(0)))
+    }
 }

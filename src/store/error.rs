@@ -85,6 +85,9 @@ pub enum StoreError {
     /// A row that does not parse: damaged, or written by something else.
     #[error("the database holds something klingd can't read: {0}")]
     Corrupt(String),
+    /// Jobs that wait in a file to be queued can't be read back.
+    #[error("what was to be queued can't be read back: {0}")]
+    Spool(#[source] std::io::Error),
     /// The writer has ended; the process is stopping.
     #[error("klingd is stopping, nothing more is written")]
     Closed,

@@ -5,7 +5,7 @@
 //! | [`open`] | open, pragmas, version checks, migrations, the stamp of the world |
 //! | [`writer`] | one writer that commits many waiting operations in one transaction |
 //! | [`step`] | the one write path: an event moves a job, with its history row |
-//! | [`enqueue`] | new jobs, not twice by accident |
+//! | [`enqueue`] | new jobs, not twice by accident; [`packed`] is how they wait for it |
 //! | [`submit`] | intents through the gate, and the outcomes of attempts |
 //! | [`ledger`] | what each attempt costs or may cost: the only money |
 //! | [`budget`] | the caps, and what counts against them |
@@ -33,6 +33,7 @@ mod error;
 pub mod idle;
 pub mod ledger;
 pub mod open;
+pub mod packed;
 pub mod person;
 pub mod poll;
 pub mod pulse;

@@ -126,6 +126,30 @@ impl Store {
         }
     }
 
+    /// Those of these jobs that are there still, and not pruned.
+    pub async fn jobs_there(&self, ids: &[JobId]) -> Result<HashMap<JobId, Job>> {
+        let rows = sqlx::query(select_job!("WHERE j.id IN (SELECT value FROM json_each(?))"))
+            .bind(serde_json::to_string(ids)?)
+            .fetch_all(&self.readers)
+            .await?;
+        rows.iter().map(|row| row::job(row).map(|job| (job.id, job))).collect()
+    }
+
+    /// The states of those of these jobs that are there still.
+    pub async fn labels_of(&self, ids: &[JobId]) -> Result<HashMap<JobId, Label>> {
+        let rows = sqlx::query("SELECT id, state FROM jobs WHERE id IN (SELECT value FROM json_each(?))")
+            .bind(serde_json::to_string(ids)?)
+            .fetch_all(&self.readers)
+            .await?;
+        let label = |row: &sqlx::sqlite::SqliteRow| {
+            let word: &str = row.try_get("state")?;
+            let label =
+                Label::parse(word).ok_or_else(|| StoreError::Corrupt(format!("{word:?} is no state")))?;
+            Ok((JobId(row.try_get("id")?), label))
+        };
+        rows.iter().map(label).collect()
+    }
+
     /// The videos of these jobs.
     pub async fn outputs_of(&self, ids: &[JobId]) -> Result<HashMap<JobId, Vec<Output>>> {
         let rows = sqlx::query(

@@ -21,6 +21,25 @@ async fn check_names_every_error_or_the_price_and_opens_nothing() {
     let said = rig.run(&["check", &good, &bad]).is(3).says("bad.json:1:").says("2 errors in 2 files");
     assert_eq!(said.out, "");
     assert_eq!(rig.run(&["check", "--json", &bad]).is(3).json().len(), 2);
+    let many = rig.file(
+        "many.toml",
+        "type = \"std-text-to-video\"\nprompt = \"A fox\"\ntakes = 2\n[matrix]\nduration = [3, 4]\nsound = [true, false]\n\
+         exclude = [{ duration = 4, sound = true }]\n",
+    );
+    assert_eq!(
+        rig.run(&["check", "--expand", &many]).is(0).out,
+        "NAME\tTAKE\tTYPE\tSECONDS\tRATIO\tSOUND\tCREDITS\n\
+         A fox\t1\tstd-text-to-video\t3\t16:9\ton\t180\n\
+         A fox\t2\tstd-text-to-video\t3\t16:9\ton\t180\n\
+         A fox\t1\tstd-text-to-video\t3\t16:9\toff\t120\n\
+         A fox\t2\tstd-text-to-video\t3\t16:9\toff\t120\n\
+         A fox\t1\tstd-text-to-video\t4\t16:9\toff\t160\n\
+         A fox\t2\tstd-text-to-video\t4\t16:9\toff\t160\n\
+         \nTYPE\tJOBS\tCREDITS\nstd-text-to-video\t6\t920\ntotal\t6\t920\n"
+    );
+    let objects = rig.run(&["check", "--expand", "--json", &many]).is(0).json();
+    assert_eq!((objects.len(), &objects[1]["take"]), (7, &json!(2)));
+    assert_eq!(objects[6]["estimated_credits"], 920);
     rig.run(&["check"]).is(2);
     assert!(!rig.data_dir().exists());
     let rig = rig.with("KLINGD_BUDGET__PER_JOB", "100");
@@ -33,6 +52,8 @@ async fn config_writes_shows_and_checks() {
     let place = rig.dir.path().join(".config/klingd/klingd.toml");
     assert_eq!(rig.run(&["config", "init"]).is(0).out.trim(), place.to_str().unwrap());
     assert_eq!(std::fs::read_to_string(&place).unwrap(), klingd::config::EXAMPLE);
+    let schema = rig.run(&["config", "schema", "job"]).is(0).out;
+    assert_eq!(schema, include_str!("../../job.schema.json"));
     rig.run(&["config", "init"]).is(1).says("exists already");
     rig.run(&["config", "init", "--path", "sub/k.toml"]).is(0);
     assert!(rig.dir.path().join("sub/k.toml").exists());

@@ -92,12 +92,21 @@ async fn a_dry_run_tells_what_would_be_queued_and_queues_nothing() {
     let said = said.says("2 jobs would be queued: 400 credits; 2 there already");
     assert_eq!(
         said.out.lines().nth(3).unwrap(),
-        "\tharbour\tstd-text-to-video\t200\tthe same job as one before it"
+        "\tharbour\t1\tstd-text-to-video\t5\t16:9\toff\t200\tthe same job as one before it"
     );
     assert!(rig.jobs().await.is_empty());
     rig.run(&["enqueue", &file, &copy]).is(0).says("2 jobs queued: 400 credits; 2 there already");
     let lines = rig.run(&["enqueue", "--dry-run", "--json", &file]).is(0).json();
     assert!(lines.iter().all(|line| line["existing"] == true && line["state"] == "queued"));
+    let third = rig.file("third.toml", &format!("{TWO_JOBS}[[job]]\nprompt = \"A mole\"\ntakes = 2\n"));
+    assert_eq!(
+        rig.run(&["enqueue", "--dry-run", &third]).is(0).out,
+        "ID\tNAME\tTAKE\tTYPE\tSECONDS\tRATIO\tSOUND\tCREDITS\tRESULT\n\
+         1\tharbour\t1\tstd-text-to-video\t5\t16:9\toff\t200\tthere already: queued\n\
+         2\tpier\t1\tstd-text-to-video\t5\t16:9\toff\t200\tthere already: queued\n\
+         \tA mole\t1\tstd-text-to-video\t5\t16:9\toff\t200\twould be queued\n\
+         \tA mole\t2\tstd-text-to-video\t5\t16:9\toff\t200\twould be queued\n"
+    );
     rig.run(&["enqueue", "--dry-run", &file, "--again", "--max-credits", "399"]).is(8);
 }
 
@@ -160,13 +169,43 @@ async fn wrong_use_is_2() {
 async fn two_at_once_make_one_set_of_jobs() {
     let rig = Rig::new();
     let prompts: String = (0..50).map(|i| format!("[[job]]\nprompt = \"shot {i}\"\n")).collect();
-    let file = rig.file("jobs.toml", &format!("[defaults]\ntype = \"o3-std-text-to-video\"\n{prompts}"));
-    let both = [0, 1].map(|_| rig.start(&["enqueue", "--yes", "--json", &file]));
-    let lines: Vec<Value> =
-        both.into_iter().flat_map(|child| said(child.wait_with_output().unwrap()).is(0).json()).collect();
-    assert_eq!(lines.iter().filter(|line| line["existing"] == false).count(), 50);
-    assert_eq!(lines.iter().filter(|line| line["existing"] == true).count(), 50);
-    assert_eq!(rig.jobs().await.len(), 50);
+    let short = rig.file("jobs.toml", &format!("[defaults]\ntype = \"o3-std-text-to-video\"\n{prompts}"));
+    let long = rig.file("jobs.jsonl", &lines(1200));
+    for (file, jobs, all) in [(short, 50, 50), (long, 1200, 1250)] {
+        let both = [0, 1].map(|_| rig.start(&["enqueue", "--yes", "--json", &file]));
+        let outputs = both.map(|mut child| {
+            // Read beside one another: a full pipe would make one wait for the other.
+            let mut out = child.stdout.take().unwrap();
+            let text = std::thread::spawn(move || std::io::read_to_string(&mut out).unwrap());
+            (child, text)
+        });
+        let lines = outputs.into_iter().flat_map(|(child, text)| {
+            said(child.wait_with_output().unwrap()).is(0);
+            let text = text.join().unwrap();
+            text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).collect::<Vec<_>>()
+        });
+        let (existing, new): (Vec<Value>, Vec<Value>) = lines.partition(|line| line["existing"] == true);
+        assert_eq!((existing.len(), new.len()), (jobs, jobs));
+        assert_eq!(rig.jobs().await.len(), all);
+    }
+}
+
+/// Only an end that provably cost nothing frees the key.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_free_again_when_nothing_was_paid() {
+    let rig = Rig::new();
+    let file = rig.file("jobs.toml", TWO_JOBS);
+    rig.run(&["enqueue", &file]).is(0).says("2 jobs queued");
+    rig.run(&["cancel", "1"]).is(0);
+    let said = rig.run(&["enqueue", &file]).is(0).says("1 job queued: 200 credits; 1 there already");
+    assert!(said.out.contains("\n3\tharbour\t") && said.out.contains("\n2\tpier\t"), "{}", said.out);
+    // On the wire it may be paid, whatever becomes of it.
+    rig.run(&["set", "2", "--priority", "9"]).is(0);
+    rig.on_the_wire(klingd::domain::JobId(2)).await;
+    rig.run(&["enqueue", &file]).is(0).says("0 jobs queued: 0 credits; 2 there already");
+    rig.run(&["enqueue", &file, "--again"]).is(0).says("2 jobs queued: 400 credits");
+    rig.run(&["enqueue", &file]).is(0).says("0 jobs queued: 0 credits; 2 there already");
+    assert_eq!(rig.jobs().await.len(), 5);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -192,6 +231,7 @@ async fn wait_hands_over_and_ends_as_the_jobs_do() {
     assert!(!said.err.contains("no daemon serves"), "{}", said.err);
     enqueue("A fox").is(0).says("1 there already");
     enqueue("A broken lamp").is(4);
+    enqueue("A broken lamp").is(4).says("1 there already");
     let lost = enqueue("A lost letter").is(10);
     assert!(lost.out.contains("klingd resolve 3"), "{}", lost.out);
     daemon.end().await;
@@ -231,4 +271,63 @@ async fn the_commit_itself_holds_the_cap_over_all_batches() {
     assert!(rig.jobs().await.is_empty());
     assert_eq!(enqueue(360).await.unwrap().iter().filter(|queued| !queued.existing).count(), 2);
     assert!(enqueue(1).await.unwrap().iter().all(|queued| queued.existing), "what is there costs nothing");
+    // No reader makes such a batch; if one did, its key would not be taken twice.
+    let mut twins = batch("c");
+    twins.jobs = [twins.jobs.clone(), batch("d").jobs, twins.jobs].concat();
+    assert!(store.enqueue(twins, Clock.now()).await.is_err());
+    assert_eq!(rig.jobs().await.len(), 2);
+}
+
+/// A line of JSON Lines that is right.
+fn lines(jobs: usize) -> String {
+    let line = |n: usize| {
+        format!("{{\"type\":\"o3-std-text-to-video\",\"prompt\":\"shot {n} {}\"}}\n", "x".repeat(1900))
+    };
+    (0..jobs).map(line).collect()
+}
+
+/// More than stays in memory: the checked jobs wait in a file until the last line is read.
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_lines_are_queued_in_order_or_not_at_all() {
+    const JOBS: usize = 2500;
+    let rig = Rig::new();
+    let (good, bad) = (lines(JOBS), lines(JOBS) + "{\"type\":\"o3-std-text-to-video\"}\n{\"prompt\":\n");
+    let said = rig.run(&["enqueue", "--yes", &rig.file("bad.jsonl", &bad)]).is(3);
+    said.says("bad.jsonl:2501:1").says("bad.jsonl:2502:").says("nothing was queued: 2 errors");
+    assert!(!rig.data_dir().join("klingd.db").exists());
+
+    let piped =
+        rig.run_with(&["enqueue", "--yes", "-"], &good).is(0).says("2,500 jobs queued: 450,000 credits");
+    assert_eq!(piped.out.lines().count(), 1 + JOBS);
+    let jobs = rig.jobs().await;
+    for (n, job) in jobs.iter().enumerate() {
+        assert!(job.request.prompt().starts_with(&format!("shot {n} ")) && job.id.0 == n as i64 + 1);
+    }
+    let store = rig.store().await;
+    assert!(store.history(jobs[JOBS - 1].id).await.unwrap().len() == 1);
+    let left: Vec<_> = std::fs::read_dir(rig.data_dir()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| name.to_string_lossy().starts_with("klingd")), "{left:?}");
+
+    // Half of them are there, and the new ones follow in order all the same.
+    let more = rig.file("more.jsonl", &(lines(JOBS).replace("shot 1", "Shot 1")));
+    let said =
+        rig.run(&["enqueue", "--yes", &more]).is(0).says("1,111 jobs queued").says("1,389 there already");
+    let new = said.out.lines().filter(|line| line.ends_with("\tqueued"));
+    let ids: Vec<usize> = new.map(|line| line.split('\t').next().unwrap().parse().unwrap()).collect();
+    assert_eq!(ids, (JOBS + 1..=JOBS + 1111).collect::<Vec<_>>());
+    assert!(said.out.contains("\n1\t\to3-std-text-to-video\t180\tthere already: queued\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_error_of_a_long_file_is_counted_and_a_hundred_are_shown() {
+    let rig = Rig::new();
+    let file = rig.file("bad.jsonl", &"{\"prompt\": 5}\n".repeat(3000));
+    let said = rig.run(&["enqueue", &file]).is(3);
+    let said = said.says("these are the first 100 of 6,000 errors").says("nothing was queued: 6000 errors");
+    assert_eq!(said.err.matches("\nerror: ").count() + 1, 100);
+    let lines = rig.run(&["check", "--json", &file]).is(3).json();
+    assert_eq!((lines.len(), &lines[100]["code"]), (101, &json!("more")));
+    let long = format!("{{\"prompt\": \"{}\"}}", "x".repeat(2 << 20));
+    rig.run(&["enqueue", &rig.file("long.jsonl", &long)]).is(3).says("more than 1 MiB");
+    rig.run(&["enqueue", &rig.file("none.jsonl", "\n \n")]).is(3).says("the file holds no job");
 }

@@ -1,13 +1,15 @@
 //! What was asked for: files or flags, read into batches and checked as far as it can be without the queue.
 
 use anyhow::Result;
+use indicatif::ProgressBar;
 
 use super::{EnqueueArgs, JobArgs, NOTHING, placed::Placed};
 use crate::{
     cli::{
         Context, Exit,
         exit::Refusal,
-        job_files::{self, Findings},
+        job_files::{self, Batch, Findings, Reading},
+        pile::{Pile, Priced},
         render::text::count,
     },
     config::Config,
@@ -16,7 +18,7 @@ use crate::{
         flags::{Changes, CheckedChanges, FlagError, Flags},
         jobfile::Code,
     },
-    store::enqueue::NewBatch,
+    store::enqueue::PackedBatch,
 };
 
 /// The batch of flags.
@@ -25,7 +27,7 @@ const BATCH_OF_FLAGS: &str = "enqueue";
 /// Everything that was asked for, right in every job.
 pub struct Order {
     /// A batch each file, or one of flags.
-    pub batches: Vec<NewBatch>,
+    pub batches: Vec<Batch>,
     /// What all new jobs together may cost.
     pub max_credits: Option<Credits>,
 }
@@ -53,17 +55,34 @@ impl Order {
     }
 
     /// All its jobs.
-    pub fn jobs(&self) -> impl Iterator<Item = &NewJob> {
-        self.batches.iter().flat_map(|batch| &batch.jobs)
+    pub fn jobs(&self) -> impl Iterator<Item = &Priced> {
+        self.batches.iter().flat_map(|batch| batch.jobs.priced())
     }
 
     /// The jobs that are not there already.
-    pub fn new_jobs<'a>(&'a self, placed: &'a [Placed]) -> impl Iterator<Item = &'a NewJob> {
+    pub fn new_jobs<'a>(&'a self, placed: &'a [Placed]) -> impl Iterator<Item = &'a Priced> {
         self.jobs().zip(placed).filter(|(_, placed)| !placed.existing).map(|(job, _)| job)
+    }
+
+    /// As the store takes it; `bar` shows how far it is.
+    pub fn packed(&self, bar: &ProgressBar) -> Vec<PackedBatch> {
+        let packed = |batch: &Batch| {
+            let bar = bar.clone();
+            let packs = batch.jobs.packs();
+            PackedBatch {
+                name: batch.name.clone(),
+                source: batch.source.clone(),
+                max_credits: batch.max_credits,
+                jobs: Box::new(packs.inspect(move |pack| {
+                    bar.inc(pack.as_ref().map_or(0, |pack| pack.len() as u64));
+                })),
+            }
+        };
+        self.batches.iter().map(packed).collect()
     }
 }
 
-fn from_flags(context: &Context, config: &Config, args: EnqueueArgs) -> Result<NewBatch> {
+fn from_flags(context: &Context, config: &Config, args: EnqueueArgs) -> Result<Batch> {
     let EnqueueArgs { job, tags, priority, not_before, again, .. } = args;
     let draft = Draft {
         job_type: job.job_type,
@@ -95,7 +114,9 @@ fn from_flags(context: &Context, config: &Config, args: EnqueueArgs) -> Result<N
     };
     let jobs = job_files::with_rules(config, |rules| flags.read(rules))
         .map_err(|errors| refused(context, &errors))?;
-    Ok(NewBatch { name: BATCH_OF_FLAGS.to_owned(), source: "flags".to_owned(), max_credits: None, jobs })
+    let mut pile = Pile::new(config.data_dir.clone());
+    jobs.iter().try_for_each(|job| pile.push(job))?;
+    Ok(Batch { name: BATCH_OF_FLAGS.to_owned(), source: "flags".to_owned(), max_credits: None, jobs: pile })
 }
 
 fn refused(context: &Context, errors: &[FlagError]) -> anyhow::Error {
@@ -105,18 +126,17 @@ fn refused(context: &Context, errors: &[FlagError]) -> anyhow::Error {
     Refusal { exit, message: format!("{NOTHING}: {}", count(errors.len(), "error")) }.into()
 }
 
-fn from_files(context: &Context, config: &Config, args: EnqueueArgs) -> Result<Vec<NewBatch>> {
+fn from_files(context: &Context, config: &Config, args: EnqueueArgs) -> Result<Vec<Batch>> {
     let changes =
         Changes { name: None, tags: args.tags, priority: args.priority, not_before: args.not_before };
     let changes = changes.read().map_err(|errors| refused(context, &errors))?;
-    let Findings { mut batches, errors, only_money } = job_files::read(context, config, &args.files);
+    let change = |job: &mut NewJob| change(job, &changes, args.again);
+    let reading = Reading { context, config, scratch: &config.data_dir, change: &change };
+    let Findings { batches, errors, only_money } = job_files::read(reading, &args.files)?;
     if errors > 0 {
         let exit = if only_money { Exit::Budget } else { Exit::Invalid };
         let message = format!("{NOTHING}: {}", count(errors, "error"));
         return Err(Refusal { exit, message }.into());
-    }
-    for job in batches.iter_mut().flat_map(|batch| &mut batch.jobs) {
-        change(job, &changes, args.again);
     }
     Ok(batches)
 }

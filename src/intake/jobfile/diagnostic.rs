@@ -1,14 +1,19 @@
 //! Diagnostics as data: what is wrong, where, and what to write instead.
 
-use std::{collections::HashSet, fmt};
+use std::{
+    collections::HashSet,
+    fmt,
+    hash::{BuildHasher as _, RandomState},
+};
 
 use serde::Serialize;
 
 use super::{rules::Flaw, tree::Span};
+use crate::domain::credits::Credits;
 
-/// Errors reported for one file. Nobody mends more in one go, and a broken file of a million lines must not become a
-/// million texts.
-pub(super) const MAX_ERRORS: usize = 100;
+/// Errors shown of one file; all are counted. Nobody mends more in one go, and a broken file of a million lines must
+/// not become a million texts.
+pub const MAX_ERRORS: usize = 100;
 
 /// One thing wrong with a job file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -128,19 +133,67 @@ impl Code {
     }
 }
 
-/// Collects the diagnostics of one file. The same complaint at the same place is kept once: many jobs may share one
-/// wrong default.
+/// What is wrong with a file, or with one line of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Faults {
+    /// The first hundred errors, and the warnings, sorted as they stand there.
+    pub shown: Vec<Diagnostic>,
+    /// How many errors there are in all.
+    pub errors: usize,
+}
+
+impl Faults {
+    /// Adds those of a later part; what is beyond the bound is only counted.
+    pub(super) fn add(&mut self, later: Faults) {
+        let room = MAX_ERRORS.saturating_sub(self.shown.len());
+        self.shown.extend(later.shown.into_iter().take(room));
+        self.errors += later.errors;
+    }
+
+    /// What is shown, and a last word on what is not.
+    pub fn into_shown(mut self) -> Vec<Diagnostic> {
+        if self.errors > MAX_ERRORS
+            && let Some(last) = self.shown.last().cloned()
+        {
+            let all = Credits::new(self.errors as u64);
+            let message = format!("these are the first {MAX_ERRORS} of {all} errors");
+            let (severity, key, hint, code) = (Severity::Error, String::new(), None, Code::More);
+            self.shown.push(Diagnostic { severity, code, message, hint, key, ..last });
+        }
+        self.shown
+    }
+}
+
+/// Collects the diagnostics of one file, or of one line of it. The same complaint at the same place is kept once: many
+/// jobs may share one wrong default.
 pub(super) struct Report<'t> {
     file: &'t str,
     lines: Lines<'t>,
+    /// Where the text begins in the file: bytes and lines before it.
+    before: (usize, usize),
     found: Vec<Diagnostic>,
-    seen: HashSet<(Span, String)>,
+    /// By hash: every error of the file is counted, however many there are.
+    seen: HashSet<u64>,
+    hasher: RandomState,
     errors: usize,
 }
 
 impl<'t> Report<'t> {
     pub fn new(bytes: &'t [u8], file: &'t str) -> Self {
-        Self { file, lines: Lines::new(bytes), found: Vec::new(), seen: HashSet::new(), errors: 0 }
+        Self::of_part(bytes, file, (0, 0))
+    }
+
+    /// Of a part of the file, behind so many bytes and lines of it.
+    pub fn of_part(bytes: &'t [u8], file: &'t str, before: (usize, usize)) -> Self {
+        Self {
+            file,
+            lines: Lines::new(bytes),
+            before,
+            found: Vec::new(),
+            seen: HashSet::new(),
+            hasher: RandomState::new(),
+            errors: 0,
+        }
     }
 
     pub fn error(&mut self, span: Span, key: impl Into<String>, flaw: Flaw) {
@@ -155,35 +208,28 @@ impl<'t> Report<'t> {
         self.errors > 0
     }
 
-    /// Whether going on would find nothing that is still reported.
-    pub fn is_full(&self) -> bool {
-        self.errors >= MAX_ERRORS
-    }
-
+    /// The line of the file on which this byte of the part stands.
     pub fn line_of(&self, offset: usize) -> usize {
-        self.lines.position(offset).0
+        self.before.1 + self.lines.position(offset).0
     }
 
     /// All of it, sorted as it stands in the file.
-    pub fn finish(mut self) -> Vec<Diagnostic> {
+    pub fn finish(mut self) -> Faults {
         self.found.sort_by_key(|d| (d.span.start, d.severity));
-        if self.is_full()
-            && let Some(last) = self.found.last().map(|d| d.span.clone())
-        {
-            let more =
-                Flaw::new(Code::More, format!("these are the first {MAX_ERRORS} errors; there may be more"));
-            self.found.push(self.diagnostic(Severity::Error, last.end..last.end, String::new(), more));
-        }
-        self.found
+        Faults { shown: self.found, errors: self.errors }
     }
 
     fn push(&mut self, severity: Severity, span: Span, key: String, flaw: Flaw) {
-        // Warnings share the bound: both are one text each.
-        if self.found.len() >= 2 * MAX_ERRORS || (severity == Severity::Error && self.is_full()) {
+        if !self.seen.insert(self.hasher.hash_one((&span, &flaw.message))) {
             return;
         }
-        if self.seen.insert((span.clone(), flaw.message.clone())) {
-            self.errors += usize::from(severity == Severity::Error);
+        self.errors += usize::from(severity == Severity::Error);
+        // Warnings share the bound: both are one text each.
+        let full = match severity {
+            Severity::Error => self.errors > MAX_ERRORS,
+            Severity::Warning => self.found.len() >= 2 * MAX_ERRORS,
+        };
+        if !full {
             self.found.push(self.diagnostic(severity, span, key, flaw));
         }
     }
@@ -191,7 +237,10 @@ impl<'t> Report<'t> {
     fn diagnostic(&self, severity: Severity, span: Span, key: String, flaw: Flaw) -> Diagnostic {
         let Flaw { code, message, hint } = flaw;
         let (line, column) = self.lines.position(span.start);
-        Diagnostic { severity, code, message, hint, file: self.file.to_owned(), line, column, key, span }
+        let (bytes, lines) = self.before;
+        let span = span.start + bytes..span.end + bytes;
+        let file = self.file.to_owned();
+        Diagnostic { severity, code, message, hint, file, line: lines + line, column, key, span }
     }
 }
 

@@ -56,7 +56,7 @@ pub(super) fn refuse_unknown(
     report: &mut Report<'_>,
 ) {
     for Entry { key, key_span, .. } in &table.0 {
-        if known.clone().any(|k| k == key) || report.is_full() {
+        if known.clone().any(|k| k == key) {
             continue;
         }
         let mut flaw = Flaw::new(Code::UnknownKey, format!("unknown key `{}`", shown(key)));
@@ -114,6 +114,11 @@ impl<'t> Layers<'t> {
             None => context.defaults.job_type.as_deref().and_then(|word| word.parse().ok()),
         };
         layers
+    }
+
+    /// The keys whatever type takes them.
+    pub fn of_any_type(site: Site<'t>, cell: &'t Cell<'t>) -> Self {
+        Self { site, cell, job_type: None }
     }
 
     /// The type, when it is one.

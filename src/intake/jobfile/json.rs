@@ -16,10 +16,10 @@ pub(super) fn read(text: &str, report: &mut Report<'_>) -> Option<Node> {
     Reader { text, at: after_mark(text), whole: "file", doubled: Vec::new() }.read(report)
 }
 
-/// The one value in `line` of the file; spans are those of the file.
-pub(super) fn read_line(text: &str, line: Range<usize>, report: &mut Report<'_>) -> Option<Node> {
-    let text = text.get(..line.end)?;
-    Reader { text, at: line.start, whole: "line", doubled: Vec::new() }.read(report)
+/// The one value of a line.
+pub(super) fn read_line(line: &str, report: &mut Report<'_>) -> Option<Node> {
+    let text = line.trim_end();
+    Reader { text, at: after_mark(text), whole: "line", doubled: Vec::new() }.read(report)
 }
 
 /// The lines that hold something, without their ends.

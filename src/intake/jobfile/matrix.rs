@@ -15,7 +15,7 @@ use crate::domain::key::hex;
 /// Cells that are looked at in one file, excluded ones counted: the product of a few short lists is huge.
 pub(super) const MAX_CELLS: usize = 1_000_000;
 /// Each cell is held against each of them.
-const MAX_EXCLUDES: usize = 100;
+pub(super) const MAX_EXCLUDES: usize = 100;
 /// Characters of a cell's text in a key, before it becomes a hash: keys are shown in tables.
 const MAX_CELL_CHARS: usize = 80;
 
@@ -45,6 +45,7 @@ struct Choice<'t> {
 type Exclude<'t> = Vec<(&'t str, String)>;
 
 /// One choice of each axis.
+#[derive(Default)]
 pub(super) struct Cell<'t>(Vec<(&'t Axis<'t>, &'t Choice<'t>)>);
 
 impl<'t> Matrix<'t> {

@@ -20,52 +20,53 @@ mod diagnostic;
 mod encoding;
 mod job;
 mod json;
+mod lines;
 mod matrix;
 mod render;
 pub(super) mod rules;
+mod schema;
 pub(super) mod spec;
 mod toml;
 mod tree;
 mod walk;
 
-pub use diagnostic::{Code, Diagnostic, Severity};
-pub use render::{render_plain, render_terminal};
+pub use diagnostic::{Code, Diagnostic, Faults, MAX_ERRORS, Severity};
+pub use lines::LineReader;
+pub use render::{render_line, render_plain, render_terminal};
+pub use schema::schema;
 
 use diagnostic::Report;
-use walk::Walk;
+use walk::{Known, Walk};
 
 /// Reads a whole job file. Either every job of it is right, or nothing is and the errors are all here (with the
-/// warnings; sorted as they stand in the file).
+/// warnings; sorted as they stand in the file): the first [`MAX_ERRORS`] of them, and how many there are.
 pub fn read(
     bytes: &[u8],
     format: Format,
     file_name: &str,
     context: &Context<'_>,
 ) -> Result<File, Vec<Diagnostic>> {
+    read_counted(bytes, format, file_name, context).map_err(Faults::into_shown)
+}
+
+/// The same, with the number of errors as a number.
+pub fn read_counted(
+    bytes: &[u8],
+    format: Format,
+    file_name: &str,
+    context: &Context<'_>,
+) -> Result<File, Faults> {
+    let read_root = match format {
+        Format::Toml => toml::read,
+        Format::Json => json::read,
+        Format::JsonLines => return lines::read(bytes, file_name, context),
+    };
     let mut report = Report::new(bytes, file_name);
     let Some(text) = encoding::utf8(bytes, &mut report) else { return Err(report.finish()) };
-    let mut walk = Walk::new(context, file_name, report);
-    match format {
-        Format::Toml => {
-            if let Some(root) = toml::read(text, walk.report()) {
-                walk.document(&root);
-            }
-        }
-        Format::Json => {
-            if let Some(root) = json::read(text, walk.report()) {
-                walk.document(&root);
-            }
-        }
-        Format::JsonLines => {
-            for line in json::lines(text) {
-                if walk.is_over() {
-                    break;
-                }
-                if let Some(root) = json::read_line(text, line, walk.report()) {
-                    walk.line(&root);
-                }
-            }
-        }
+    let mut known = Known::default();
+    let mut walk = Walk::new(context, file_name, &mut known, report);
+    if let Some(root) = read_root(text, walk.report()) {
+        walk.document(&root);
     }
     walk.finish()
 }

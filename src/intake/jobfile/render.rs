@@ -8,6 +8,11 @@ use super::diagnostic::{Diagnostic, Lines, Severity, visible};
 
 /// For a terminal: each diagnostic with its line of the file, the place underlined. `bytes` is the file.
 pub fn render_terminal(bytes: &[u8], diagnostics: &[Diagnostic], color: bool) -> String {
+    render_line(bytes, 0, diagnostics, color)
+}
+
+/// The same for diagnostics of one line, which begins behind `offset` bytes of the file.
+pub fn render_line(bytes: &[u8], offset: usize, diagnostics: &[Diagnostic], color: bool) -> String {
     let renderer = if color { Renderer::styled() } else { Renderer::plain() };
     let lines = Lines::new(bytes);
     let mut out = String::new();
@@ -15,7 +20,7 @@ pub fn render_terminal(bytes: &[u8], diagnostics: &[Diagnostic], color: bool) ->
         if !out.is_empty() {
             out.push('\n');
         }
-        out.push_str(&renderer.render(&[group(bytes, &lines, diagnostic)]));
+        out.push_str(&renderer.render(&[group(bytes, offset, &lines, diagnostic)]));
         out.push('\n');
     }
     out
@@ -30,15 +35,17 @@ pub fn render_plain(diagnostics: &[Diagnostic]) -> String {
     })
 }
 
-fn group<'a>(bytes: &[u8], lines: &Lines<'_>, diagnostic: &'a Diagnostic) -> Group<'a> {
+fn group<'a>(bytes: &[u8], offset: usize, lines: &Lines<'_>, diagnostic: &'a Diagnostic) -> Group<'a> {
     let level = match diagnostic.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
     // A value over several lines (a long prompt, a table) is shown by its first one.
-    let line = lines.line(diagnostic.span.start);
-    let start = diagnostic.span.start.clamp(line.start, line.end);
-    let end = diagnostic.span.end.clamp(start, line.end);
+    let span = &diagnostic.span;
+    let (start, end) = (span.start.saturating_sub(offset), span.end.saturating_sub(offset));
+    let line = lines.line(start);
+    let start = start.clamp(line.start, line.end);
+    let end = end.clamp(start, line.end);
     let text = |range: std::ops::Range<usize>| String::from_utf8_lossy(&bytes[range]).into_owned();
     let before = text(line.start..start);
     let marked = text(start..end);

@@ -9,11 +9,11 @@ use crate::domain::{credits::Credits, time::Timestamp};
 /// template) and in one column of a table.
 pub(crate) const MAX_LABEL_CHARS: usize = 200;
 /// Characters of one tag: a word for filters, not a text.
-const MAX_TAG_CHARS: usize = 60;
+pub(super) const MAX_TAG_CHARS: usize = 60;
 /// Tags of one job.
-const MAX_TAGS: usize = 20;
-const PRIORITY: std::ops::RangeInclusive<i64> = -100..=100;
-const TAKES: std::ops::RangeInclusive<i64> = 1..=20;
+pub(super) const MAX_TAGS: usize = 20;
+pub(super) const PRIORITY: std::ops::RangeInclusive<i64> = -100..=100;
+pub(super) const TAKES: std::ops::RangeInclusive<i64> = 1..=20;
 
 /// What is wrong with one value, before it is known where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,13 +91,13 @@ pub(crate) fn template(text: &str, context: &Context<'_>) -> Result<String, Flaw
 /// Each tag once, in the order in which they were named.
 pub(crate) fn tags(all: Vec<String>) -> Result<Vec<String>, Flaw> {
     let mut tags: Vec<String> = Vec::new();
+    if all.len() > MAX_TAGS {
+        return Err(Flaw::invalid(format!("more than {MAX_TAGS} tags")));
+    }
     for tag in all {
         short("a tag", &tag, MAX_TAG_CHARS)?;
         if !tags.contains(&tag) {
             tags.push(tag);
-        }
-        if tags.len() > MAX_TAGS {
-            return Err(Flaw::invalid(format!("more than {MAX_TAGS} tags")));
         }
     }
     Ok(tags)

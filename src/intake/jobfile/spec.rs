@@ -49,6 +49,19 @@ impl Spec {
         Ok((1..=self.takes).map(|take| self.job(&request, estimate, take, source)).collect())
     }
 
+    /// What is wrong with the values by themselves, whichever type takes them.
+    pub fn flaws(&self) -> Vec<(&'static str, Flaw)> {
+        let typeless = Draft { job_type: None, ..self.draft.clone() };
+        let type_alone = Draft { job_type: self.draft.job_type.clone(), ..Draft::default() };
+        let problems = |draft: &Draft, about_type: bool| {
+            let problems = Request::parse(draft).err().unwrap_or_default().into_iter();
+            problems.filter(move |p| (p.field == Field::Type) == about_type).collect::<Vec<_>>()
+        };
+        let all = problems(&typeless, false).into_iter().chain(problems(&type_alone, true));
+        let set = all.filter(|problem| is_set(&self.draft, problem.field));
+        set.map(|problem| (problem.field.name(), self.flaw(problem, &[]))).collect()
+    }
+
     /// Takes from the configuration what the job left open and its type takes; returns these fields.
     fn fill(&mut self, defaults: &Draft) -> Vec<Field> {
         // The type comes first: which of the others apply depends on it.

@@ -107,7 +107,8 @@ fn the_example_is_right_in_every_word() {
 fn the_comments_of_the_example_are_right_too() {
     let example = include_str!("../../../jobs.example.toml");
     let (_, rest) = example.split_once("# There is more").unwrap();
-    let (keys, matrix) = rest.split_once("A matrix renders").unwrap();
+    let (keys, rest) = rest.split_once("A matrix renders").unwrap();
+    let (matrix, lines) = rest.split_once("JSON Lines").unwrap();
     let indented = |text: &str| {
         let lines = text.lines().filter_map(|line| line.strip_prefix("#     "));
         lines.collect::<Vec<_>>().join("\n")
@@ -116,6 +117,7 @@ fn the_comments_of_the_example_are_right_too() {
     assert!(one[0].again && one[0].not_before.is_some() && one[0].output.is_some());
     assert_eq!(one[0].request.body()["seed"], 7);
     assert_eq!(good(&indented(matrix), Format::Toml).len(), 3);
+    assert_eq!(good(&indented(lines), Format::JsonLines).len(), 3);
 }
 
 #[test]
@@ -686,6 +688,9 @@ fn encodings_are_told_in_a_sentence() {
         good(&format!("\u{feff}{}", TEXT.replace('\n', "\r\n")), Format::Toml),
         good(TEXT, Format::Toml)
     );
+    let lines: Vec<u8> = "{}\n{}\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let diagnostics = read(&lines, Format::JsonLines, "f", &context()).expect_err("wrong");
+    assert_eq!(diagnostics.len(), 1, "said once, not once a line: {}", render_plain(&diagnostics));
     let text = format!("\u{feff}typ = 1\r\n\t{TEXT}");
     assert_snapshot!(said(text.as_bytes()), @"f:1:1: error: unknown key `typ` (did you mean `type`?)");
 }
@@ -704,10 +709,57 @@ fn a_nesting_bomb_is_a_sentence() {
 
 #[test]
 fn a_flood_of_errors_is_cut() {
-    let lines: String = (0..100_000).map(|i| format!("{{\"prompt\": {i}}}\n")).collect();
-    let diagnostics = read(lines.as_bytes(), Format::JsonLines, "f", &context()).expect_err("wrong");
+    let lines: String = (0..10_000).map(|i| format!("{{\"prompt\": {i}}}\n")).collect();
+    let open = Context { max_jobs: None, ..context() };
+    let diagnostics = read(lines.as_bytes(), Format::JsonLines, "f", &open).expect_err("wrong");
     assert_eq!(diagnostics.len(), 101);
-    assert_snapshot!(diagnostics[100], @"f:50:14: error: these are the first 100 errors; there may be more");
+    assert_snapshot!(diagnostics[100], @"f:50:12: error: these are the first 100 of 20,000 errors");
+    let jobs: String = (0..10_000).map(|i| format!("[[job]]\ntpe = {i}\n")).collect();
+    let faults = read_counted(jobs.as_bytes(), Format::Toml, "f", &open).expect_err("wrong");
+    assert_eq!((faults.shown.len(), faults.errors), (100, 30_000), "type, prompt and the unknown key");
+}
+
+/// The memory of one line is enough: what a line needs of the earlier ones is known of them.
+#[test]
+fn lines_are_read_one_by_one_as_the_whole_file_is() {
+    let text = "\u{feff}{\"type\": \"std-text-to-video\", \"prompt\": \"é\", \"name\": \"a\"}\n\n\
+                {\"type\": \"std-text-to-video\", \"prompt\": \"two\", \"name\": \"a\"}\r\n\
+                {\"type\": \"std-text-to-video\", \"prompt\": \"caf\u{e9}\"}\n";
+    let mut bytes = text.as_bytes().to_vec();
+    // Latin-1 in the last line, which the other lines survive.
+    let at = bytes.len() - "\u{e9}\"}\n".len();
+    bytes.remove(at + 1);
+    let context = context();
+    let mut reader = LineReader::new("f", &context);
+    let mut shown = String::new();
+    let mut jobs = 0;
+    for line in bytes.split_inclusive(|b| *b == b'\n') {
+        let offset = reader.offset();
+        match reader.read(line) {
+            Ok(of_line) => jobs += of_line.len(),
+            Err(faults) => shown += &render_line(line, offset, &faults.shown, false),
+        }
+    }
+    assert!(reader.finish().is_ok());
+    assert_eq!(jobs, 1);
+    assert_snapshot!(shown, @r#"
+    error: `name`: the job on line 1 has this name already
+     --> f:3:56
+      |
+    3 | {"type": "std-text-to-video", "prompt": "two", "name": "a"}
+      |                                                        ^^^
+      |
+      = help: names tell jobs apart; for several renders of one request there is `takes`
+    error: not UTF-8 from here on
+     --> f:4:45
+      |
+    4 | {"type": "std-text-to-video", "prompt": "caf�"}
+      |                                             ^
+      |
+      = help: save the file as UTF-8; it looks like Latin-1 or Windows-1252, or it is cut off
+    "#);
+    let whole = read(&bytes, Format::JsonLines, "f", &context).expect_err("wrong");
+    assert_eq!(render_terminal(&bytes, &whole, false).replace("\n\n", "\n"), shown.replace("\n\n", "\n"));
 }
 
 #[test]
@@ -741,6 +793,42 @@ fn seeds() -> Vec<(Format, String)> {
         (Format::Json, json.to_owned()),
         (Format::JsonLines, format!("{line}\r\n\n{line}\n")),
     ]
+}
+
+/// Whatever changes the meaning of a line illegally is an error on that very line: every line of the example, spoiled in
+/// each of these ways.
+#[test]
+fn a_spoiled_line_is_an_error_on_that_line() {
+    let example = include_str!("../../../jobs.example.toml");
+    let lines: Vec<&str> = example.lines().collect();
+    let mut spoiled = 0;
+    for (i, line) in lines.iter().enumerate() {
+        let Some((key, value)) = line.split_once(" = ").filter(|_| !line.starts_with(['#', ' '])) else {
+            continue;
+        };
+        let whole = !value.ends_with(r#"""""#) && !value.ends_with('[');
+        let other_key = format!("{key}x = {value}");
+        let mut ways = vec![(other_key.clone(), i + 1)];
+        if whole {
+            ways.push((format!("{key} = {{}}"), i + 1));
+            ways.push((format!("{key} = "), i + 1));
+            ways.push((format!("{key} {value}"), i + 1));
+            ways.push((format!("{line}\n{line}"), i + 2));
+            ways.push((format!("{key} = 1e999"), i + 1));
+            if key != "negative_prompt" {
+                ways.push((format!("{key} = \" \\n \""), i + 1));
+            }
+        }
+        for (text, at) in ways {
+            let file: Vec<&str> =
+                lines.iter().enumerate().map(|(n, l)| if n == i { &text } else { *l }).collect();
+            let said = read(file.join("\n").as_bytes(), Format::Toml, "f", &context()).expect_err(&text);
+            let there = said.iter().any(|d| d.severity == Severity::Error && d.line == at);
+            assert!(there, "line {at}, {text}:\n{}", render_plain(&said));
+            spoiled += 1;
+        }
+    }
+    assert!(spoiled > 200, "{spoiled}");
 }
 
 proptest! {
@@ -793,7 +881,7 @@ proptest! {
             (Some(_), _) => prop_assert_eq!(ours, theirs),
             // Ours also refuses doubled keys and numbers beyond 64 bits.
             (None, Some(_)) => {
-                let why = render_plain(&report.finish());
+                let why = render_plain(&report.finish().shown);
                 prop_assert!(why.contains("already set") || why.contains("too large"), "{}: {}", text, why);
             }
             (None, None) => {}

@@ -1,10 +1,13 @@
 //! From the tree to jobs: one walk that goes on after every error, so that all of them show at once.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    hash::{BuildHasher as _, RandomState},
+};
 
 use super::{
-    Context, Diagnostic, File,
-    diagnostic::{Code, Report},
+    Context, File,
+    diagnostic::{Code, Faults, Report},
     job::{Layers, Site, default_keys, join, keys, refuse_unknown},
     matrix::{Cell, MAX_CELLS, Matrix},
     rules::{self, Flaw},
@@ -14,7 +17,6 @@ use crate::domain::{
     credits::Credits,
     job::NewJob,
     job_type::{Field, JobType},
-    key::JobKey,
 };
 
 /// What makes a file a batch.
@@ -24,49 +26,44 @@ const BATCH_KEYS: [&str; 2] = ["name", "max_credits"];
 /// fill gigabytes of memory.
 const MAX_JOBS: usize = 1_000_000;
 
-/// What is known of the file so far.
-pub(super) struct Walk<'c> {
-    context: &'c Context<'c>,
-    file_name: &'c str,
-    report: Report<'c>,
-    batch: Option<String>,
-    batch_max_credits: Option<Credits>,
-    jobs: Vec<NewJob>,
+/// What is known of the file so far: all that a later line needs of the earlier ones.
+#[derive(Default)]
+pub(super) struct Known {
+    /// Tables of jobs so far.
+    tables: u32,
     /// Jobs so far, wrong ones counted.
     count: usize,
-    /// Where the first job of each name and key stands.
-    names: HashMap<String, usize>,
-    keys: HashMap<JobKey, usize>,
+    /// The first job of each name and key.
+    names: Firsts,
+    keys: Firsts,
     types: HashSet<JobType>,
     cells: usize,
     /// More jobs than the file may hold: nothing after it is looked at.
-    too_many: bool,
+    pub too_many: bool,
 }
 
-impl<'c> Walk<'c> {
-    pub fn new(context: &'c Context<'c>, file_name: &'c str, report: Report<'c>) -> Self {
-        Self {
-            context,
-            file_name,
-            report,
-            batch: None,
-            batch_max_credits: None,
-            jobs: Vec::new(),
-            count: 0,
-            names: HashMap::new(),
-            keys: HashMap::new(),
-            types: HashSet::new(),
-            cells: 0,
-            too_many: false,
-        }
+/// A walk through a file, or through one line of it.
+pub(super) struct Walk<'t> {
+    context: &'t Context<'t>,
+    file_name: &'t str,
+    known: &'t mut Known,
+    report: Report<'t>,
+    batch: Option<String>,
+    batch_max_credits: Option<Credits>,
+    jobs: Vec<NewJob>,
+}
+
+impl<'t> Walk<'t> {
+    pub fn new(
+        context: &'t Context<'t>,
+        file_name: &'t str,
+        known: &'t mut Known,
+        report: Report<'t>,
+    ) -> Self {
+        Self { context, file_name, known, report, batch: None, batch_max_credits: None, jobs: Vec::new() }
     }
 
-    /// Whether nothing that follows would change the answer.
-    pub fn is_over(&self) -> bool {
-        self.too_many || self.report.is_full()
-    }
-
-    pub fn report(&mut self) -> &mut Report<'c> {
+    pub fn report(&mut self) -> &mut Report<'t> {
         &mut self.report
     }
 
@@ -101,17 +98,20 @@ impl<'c> Walk<'c> {
         }
     }
 
-    /// The jobs, when every one of them is right.
-    pub fn finish(mut self) -> Result<File, Vec<Diagnostic>> {
+    /// The jobs of the file, when every one of them is right.
+    pub fn finish(mut self) -> Result<File, Faults> {
         if self.jobs.is_empty() && !self.report.has_errors() {
-            let flaw = Flaw::new(Code::Empty, "the file holds no job")
-                .hint("a job has at least `type` and `prompt`; several jobs stand under [[job]] each");
-            self.report.error(0..0, "", flaw);
+            self.report.error(0..0, "", no_job());
         }
-        let fine = !self.report.has_errors();
-        let warnings = self.report.finish();
-        let Self { batch, batch_max_credits, jobs, .. } = self;
-        if fine { Ok(File { batch, batch_max_credits, jobs, warnings }) } else { Err(warnings) }
+        self.finish_line()
+    }
+
+    /// The same for one line, which may hold nothing.
+    pub fn finish_line(self) -> Result<File, Faults> {
+        let Self { batch, batch_max_credits, jobs, report, .. } = self;
+        let fine = !report.has_errors();
+        let faults = report.finish();
+        if fine { Ok(File { batch, batch_max_credits, jobs, warnings: faults.shown }) } else { Err(faults) }
     }
 
     fn single(&mut self, root: &Node, table: &Table) {
@@ -157,13 +157,25 @@ impl<'c> Walk<'c> {
         Some(entry.node.span.clone())
     }
 
-    fn defaults_table<'t>(&mut self, node: &'t Node) -> Option<&'t Table> {
+    fn defaults_table<'n>(&mut self, node: &'n Node) -> Option<&'n Table> {
         let table = self.checked(node.table(), &node.span, "defaults")?;
         let elsewhere = |key: &str| {
             keys().any(|k| k == key).then(|| "it belongs to one job, so it goes under `[[job]]`".to_owned())
         };
         refuse_unknown(table, "defaults", default_keys(), elsewhere, &mut self.report);
+        self.check_defaults(table, &node.span);
         Some(table)
+    }
+
+    /// Each default for itself: a wrong one that no job takes today is found all the same.
+    fn check_defaults(&mut self, defaults: &Table, anchor: &Span) {
+        let (nothing, no_cell) = (Table::default(), Cell::default());
+        let site = Site { job: &nothing, defaults: Some(defaults), path: "", anchor };
+        let layers = Layers::of_any_type(site, &no_cell);
+        let spec = layers.spec(self.context, &mut self.report);
+        for (key, flaw) in spec.flaws() {
+            layers.refuse(key, flaw, &mut self.report);
+        }
     }
 
     fn job_list(&mut self, node: &Node, defaults: Option<&Table>) {
@@ -171,7 +183,7 @@ impl<'c> Walk<'c> {
         let list = node.list().map_err(|flaw| flaw.hint(hint));
         let Some(list) = self.checked(list, &node.span, "job") else { return };
         for (i, node) in list.iter().enumerate() {
-            if self.is_over() {
+            if self.known.too_many {
                 break;
             }
             let path = format!("job[{i}]");
@@ -184,17 +196,18 @@ impl<'c> Walk<'c> {
 
     /// One job with all its matrix cells and takes.
     fn job(&mut self, site: Site<'_>) {
+        self.known.tables += 1;
         self.check_name(site);
         let matrix = Matrix::read(site.job, site.path, &mut self.report);
-        self.cells = self.cells.saturating_add(matrix.size());
-        if self.cells > MAX_CELLS {
+        self.known.cells = self.known.cells.saturating_add(matrix.size());
+        if self.known.cells > MAX_CELLS {
             return self.refuse_size(MAX_CELLS, site);
         }
         let mut any = false;
         for cell in matrix.cells() {
             any = true;
             self.cell(site, &cell);
-            if self.is_over() {
+            if self.known.too_many {
                 break;
             }
         }
@@ -207,12 +220,12 @@ impl<'c> Walk<'c> {
 
     fn cell(&mut self, site: Site<'_>, cell: &Cell<'_>) {
         let layers = Layers::new(site, cell, self.context);
-        self.types.extend(layers.job_type());
+        self.known.types.extend(layers.job_type());
         let spec = layers.spec(self.context, &mut self.report);
         let has_own_key = spec.key.is_some();
         let cap = self.context.max_jobs.unwrap_or(MAX_JOBS).min(MAX_JOBS);
-        self.count += spec.takes as usize;
-        if self.count > cap {
+        self.known.count += spec.takes as usize;
+        if self.known.count > cap {
             return self.refuse_size(cap, site);
         }
         match spec.expand(self.context, self.file_name) {
@@ -232,14 +245,15 @@ impl<'c> Walk<'c> {
 
     /// Notes the keys of `jobs`; where one of them is known already, the line of the job that has it.
     fn line_of_equal(&mut self, jobs: &[NewJob], site: Site<'_>) -> Option<usize> {
+        let here = First { table: self.known.tables, line: self.report.line_of(site.anchor.start) };
         let mut equal = None;
         for job in jobs {
-            let first = self.keys.entry(job.key.clone()).or_insert(site.anchor.start);
-            if *first != site.anchor.start {
-                equal.get_or_insert(*first);
+            let first = self.known.keys.note(job.key.as_str(), here);
+            if first.table != here.table {
+                equal.get_or_insert(first.line);
             }
         }
-        equal.map(|start| self.report.line_of(start))
+        equal
     }
 
     fn refuse_equal(&mut self, line: usize, has_own_key: bool, site: Site<'_>, layers: &Layers<'_>) {
@@ -257,22 +271,18 @@ impl<'c> Walk<'c> {
     fn check_name(&mut self, site: Site<'_>) {
         let Some(entry) = site.job.get("name") else { return };
         let Value::Text(name) = &entry.node.value else { return };
-        match self.names.get(name) {
-            Some(first) => {
-                let line = self.report.line_of(*first);
-                let flaw =
-                    Flaw::new(Code::DuplicateName, format!("the job on line {line} has this name already"))
-                        .hint("names tell jobs apart; for several renders of one request there is `takes`");
-                self.report.error(entry.node.span.clone(), join(site.path, "name"), flaw.about("name"));
-            }
-            None => {
-                self.names.insert(name.clone(), entry.node.span.start);
-            }
+        let here = First { table: self.known.tables, line: self.report.line_of(entry.node.span.start) };
+        let First { table, line } = self.known.names.note(name, here);
+        if table != here.table {
+            let flaw =
+                Flaw::new(Code::DuplicateName, format!("the job on line {line} has this name already"))
+                    .hint("names tell jobs apart; for several renders of one request there is `takes`");
+            self.report.error(entry.node.span.clone(), join(site.path, "name"), flaw.about("name"));
         }
     }
 
     fn refuse_size(&mut self, cap: usize, site: Site<'_>) {
-        self.too_many = true;
+        self.known.too_many = true;
         let cap = Credits::new(cap as u64);
         let flaw = Flaw::new(Code::TooManyJobs, format!("with this one the file holds more than {cap} jobs"))
             .hint("`matrix` multiplies its axes, and `takes` the rest; split the file");
@@ -287,7 +297,7 @@ impl<'c> Walk<'c> {
         for entry in defaults.iter().flat_map(|table| &table.0) {
             let field = Field::ALL.into_iter().find(|field| field.name() == entry.key);
             let Some(field) = field else { continue };
-            if !self.types.iter().any(|job_type| job_type.takes(field)) {
+            if !self.known.types.iter().any(|job_type| job_type.takes(field)) {
                 let flaw = Flaw::new(Code::NoEffect, "no job of this file has a type that takes it");
                 self.report.warn(
                     entry.key_span.clone(),
@@ -312,5 +322,34 @@ impl<'c> Walk<'c> {
     fn checked<T>(&mut self, result: Result<T, Flaw>, span: &Span, path: &str) -> Option<T> {
         let key = path.rsplit('.').next().unwrap_or(path);
         result.map_err(|flaw| self.report.error(span.clone(), path, flaw.about(key))).ok()
+    }
+}
+
+/// Of a file without one.
+pub(super) fn no_job() -> Flaw {
+    Flaw::new(Code::Empty, "the file holds no job")
+        .hint("a job has at least `type` and `prompt`; several jobs stand under [[job]] each")
+}
+
+/// Where a text stood first.
+#[derive(Clone, Copy)]
+struct First {
+    /// The job's table, counted from 1.
+    table: u32,
+    line: usize,
+}
+
+/// Texts that were seen, by 128 bits of them: a file may have a million, and they need not stay in memory for that.
+#[derive(Default)]
+struct Firsts {
+    hashers: [RandomState; 2],
+    seen: HashMap<[u64; 2], First>,
+}
+
+impl Firsts {
+    /// Where `text` was seen first: `here`, if it is new.
+    fn note(&mut self, text: &str, here: First) -> First {
+        let hash = self.hashers.each_ref().map(|hasher| hasher.hash_one(text));
+        *self.seen.entry(hash).or_insert(here)
     }
 }
