@@ -16,6 +16,7 @@
 //! | [`name`] | the output template: from a job's fields to a relative path |
 //! | [`safe`] | text of strangers made fit for a file name |
 //! | [`mp4`] | whether a file is a whole video, and what it says of itself |
+//! | [`shared`] | folders that people write into: files taken by a rename, moved without overwriting |
 //! | [`space`] | free bytes, and the ballast for a full disk |
 //! | [`lock`] | one daemon a data directory |
 //! | [`hash`] | a SHA-256 as a value |
@@ -31,6 +32,7 @@ mod open;
 pub mod part;
 pub mod publish;
 pub mod safe;
+pub mod shared;
 pub mod small;
 pub mod space;
 
