@@ -71,7 +71,7 @@ impl Store {
     }
 }
 
-async fn enqueue(
+pub(super) async fn enqueue(
     c: &mut SqliteConnection,
     ring: &mut Ring,
     batch: &NewBatch,

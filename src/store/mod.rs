@@ -6,6 +6,7 @@
 //! | [`writer`] | one writer that commits many waiting operations in one transaction |
 //! | [`step`] | the one write path: an event moves a job, with its history row |
 //! | [`enqueue`] | new jobs, not twice by accident |
+//! | [`inbox`] | files of the watched folder, with their jobs |
 //! | [`submit`] | intents through the gate, and the outcomes of attempts |
 //! | [`budget`] | the caps, and what counts against them |
 //! | [`poll`] | due status calls and what they showed |
@@ -28,6 +29,7 @@ pub mod enqueue;
 pub mod errand;
 mod error;
 pub mod idle;
+pub mod inbox;
 pub mod open;
 pub mod person;
 pub mod poll;
