@@ -33,14 +33,20 @@ async fn read(context: &Context, config: &Config, store: &Store) -> Result<Statu
         0 => config.submit.start_in_flight,
         slots => slots.min(config.submit.max_in_flight),
     };
+    let today = context.clock.day_start(view.now);
+    let inbox = match config.inbox.enabled {
+        true => Some((config.inbox.path.clone(), store.inbox_view(today).await?)),
+        false => None,
+    };
     Ok(Status {
+        inbox,
         data_dir: config.data_dir.clone(),
         holder: holder(context, config),
         world: store.world().await?,
         slots,
         depth: store.depth().await?.into_iter().collect(),
         in_need: store.in_need().await?,
-        today: store.sums(context.clock.day_start(view.now)).await?,
+        today: store.sums(today).await?,
         oldest_waiting: store.oldest_waiting().await?,
         view,
     })

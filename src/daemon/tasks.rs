@@ -33,6 +33,10 @@ impl Tasks {
         self.lanes.spawn(async move { (name, worker::run(lane, clock, stop).await) });
     }
 
+    pub fn task(&mut self, name: &'static str, run: impl Future<Output = Result<()>> + Send + 'static) {
+        self.lanes.spawn(async move { (name, run.await) });
+    }
+
     pub fn answer_doorbell(&mut self, doorbell: Doorbell, bells: Arc<Bells>) {
         let stop = self.stop.clone();
         self.lanes.spawn(async move {

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     domain::{Timestamp, state::Label},
-    store::view::Sums,
+    store::{inbox::InboxView, view::Sums},
 };
 
 /// The daemon and its queue.
@@ -34,6 +34,8 @@ pub struct Status {
     pub today: Sums,
     /// When the oldest queued job was made.
     pub oldest_waiting: Option<Timestamp>,
+    /// The watched folder, and what came through it since midnight; `None` when none is watched.
+    pub inbox: Option<(PathBuf, InboxView)>,
 }
 
 impl Status {
@@ -76,6 +78,13 @@ pub fn status(s: &Status) -> String {
     }
     if let Some(oldest) = s.oldest_waiting {
         row("Oldest waits", span(view.now.since(oldest)));
+    }
+    if let Some((path, InboxView { trouble, accepted, rejected })) = &s.inbox {
+        let today = format!("{}: {accepted} files accepted today, {rejected} rejected", path.display());
+        let trouble = trouble
+            .as_ref()
+            .map(|(what, since)| format!("\n{:14}trouble since {}: {}", "", at(*since), line(what)));
+        row("Inbox", today + &trouble.unwrap_or_default());
     }
     let Sums { charged, reserved, in_doubt } = s.today;
     row("Today", format!("{charged} credits charged, {reserved} reserved, {in_doubt} in doubt"));
@@ -133,6 +142,13 @@ pub fn status_json(s: &Status) -> Value {
             "in_doubt_credits": s.today.in_doubt,
         },
         "oldest_waiting": time(s.oldest_waiting),
+        "inbox": s.inbox.as_ref().map(|(path, view)| json!({
+            "path": path,
+            "trouble": view.trouble.as_ref().map(|(what, _)| what),
+            "trouble_since": time(view.trouble.as_ref().map(|(_, since)| *since)),
+            "accepted": view.accepted,
+            "rejected": view.rejected,
+        })),
     })
 }
 
@@ -155,6 +171,7 @@ mod tests {
             in_need: 0,
             today: Sums::default(),
             oldest_waiting: None,
+            inbox: None,
         }
     }
 
@@ -181,6 +198,14 @@ mod tests {
                 in_doubt: Credits::new(200),
             },
             oldest_waiting: Some(samples::at(0)),
+            inbox: Some((
+                "/share/inbox".into(),
+                InboxView {
+                    trouble: Some(("/share/inbox is gone: is its disk mounted?".into(), samples::at(30))),
+                    accepted: 12,
+                    rejected: 1,
+                },
+            )),
             ..quiet()
         }
     }
