@@ -79,7 +79,7 @@ fn config(dir: &Path, port: u16) -> Result<Config> {
     let overrides = Overrides { data_dir: Some(dir.join("data")), ..Overrides::default() };
     let mut config = Config::load(&overrides, &environment)?;
     // No person may configure this; the double has every task ready at once.
-    config.poll.first = Duration::ZERO;
+    config.poll.first = Some(Duration::ZERO);
     config.poll.max_per_second = 1e6;
     Ok(config)
 }

@@ -53,3 +53,12 @@ pub fn local(t: Timestamp) -> jiff::Zoned {
     let utc = jiff::Timestamp::from_millisecond(t.as_millis()).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     utc.to_zoned(jiff::tz::TimeZone::system())
 }
+
+/// `t` on the wall clock of `zone`: the hour alone when it is today, else with the day.
+pub fn wall(t: Timestamp, now: Timestamp, zone: &jiff::tz::TimeZone) -> String {
+    let zoned =
+        |t: Timestamp| jiff::Timestamp::from_millisecond(t.as_millis()).map(|t| t.to_zoned(zone.clone()));
+    let (Ok(then), Ok(today)) = (zoned(t), zoned(now)) else { return t.to_string() };
+    let format = if then.date() == today.date() { "%H:%M" } else { "%Y-%m-%d %H:%M" };
+    then.strftime(format).to_string()
+}

@@ -1,6 +1,7 @@
 //! The composition root: builds everything, spawns it, supervises it and stops it in order. The only spawner besides the
 //! loop in `worker`, which spawns its steps.
 
+mod notify;
 mod settings;
 mod tasks;
 
@@ -18,7 +19,7 @@ use tracing::{info, warn};
 
 pub use self::settings::{api_settings, claim_policy};
 use self::{
-    settings::{download_policy, gate_policy, inbox_settings, media_settings, poll_settings},
+    settings::{download_policy, gate_policy, inbox_settings, media_settings, poll_policy, poll_settings},
     tasks::Tasks,
 };
 use crate::{
@@ -42,6 +43,7 @@ use crate::{
         evidence::Spool,
         poll::PollLane,
         recover::{Recovered, recover},
+        schedules::Schedules,
         submit::{DiskWatch, SubmitLane, SubmitSettings},
     },
 };
@@ -160,9 +162,14 @@ async fn build(
     let template = Template::parse(&config.output.template).map_err(|e| at_start(e.into()))?;
     let output =
         OutputSettings { root: config.videos_root().to_owned(), template, sidecar: config.output.sidecar };
+    let submit = submit_lane(config, key, store, Arc::clone(&api), clock);
+    // What one lane learns the other knows.
+    let schedules = submit.answers.schedules.clone();
+    let polls = poll_settings(config, key);
+    let poll = Arc::new(PollLane::new(store.clone(), Arc::clone(&api), clock, schedules, polls));
     Ok(Lanes {
-        submit: Arc::new(submit_lane(config, key, store, Arc::clone(&api), clock)),
-        poll: Arc::new(PollLane::new(store.clone(), Arc::clone(&api), clock, poll_settings(config, key))),
+        submit: Arc::new(submit),
+        poll: Arc::clone(&poll),
         download: Arc::new(DownloadLane {
             store: store.clone(),
             media,
@@ -173,7 +180,7 @@ async fn build(
             max_bytes: config.download.max_bytes,
             stop: stop.clone(),
         }),
-        errand: Arc::new(ErrandLane { store: store.clone(), api, clock }),
+        errand: Arc::new(ErrandLane { store: store.clone(), api, clock, polls: poll }),
     })
 }
 
@@ -200,7 +207,7 @@ fn answers(config: &Config, store: &Store, api: Option<Arc<Api>>, clock: Clock) 
         api,
         gate: gate_policy(config),
         hold_on_internal_error: config.submit.on_internal_error == OnInternalError::Hold,
-        poll_first: config.poll.first,
+        schedules: Schedules::new(store.clone(), poll_policy(config), config.poll.max_per_second),
     }
 }
 
@@ -244,6 +251,9 @@ async fn serve(
     recover_and_hold(&lanes.submit.answers, config).await?;
     // A disk that has room by now must not look, to whoever asks whether anything moves, like one that is full.
     lanes.submit.watch_disk().await?;
+    for Hold { name, since, why, .. } in store.holds().await?.into_iter().filter(|h| h.holds(started)) {
+        warn!(hold = name.as_str(), %since, why, "nothing is submitted: {}", name.remedy());
+    }
     let policy = lanes.submit.policy.clone();
     let doorbell = Doorbell::hang(&config.doorbell());
     if let Err(error) = &doorbell {
@@ -252,7 +262,7 @@ async fn serve(
     let (waiting, files_wait) = watch::channel(config.inbox.enabled);
     if config.inbox.enabled {
         let inbox = Inbox::open(store.clone(), clock, inbox_settings(config), waiting).await?;
-        tasks.task("inbox", inbox.run(stop.clone()));
+        tasks.beside("inbox", inbox.run(stop.clone()));
     }
     tasks.lane(lanes.submit, clock);
     tasks.lane(lanes.poll, clock);
@@ -260,6 +270,10 @@ async fn serve(
     tasks.lane(lanes.errand, clock);
     if let Ok(doorbell) = doorbell {
         tasks.answer_doorbell(doorbell, Arc::clone(store.bells()));
+    }
+    if notify::is_asked_for() {
+        let per_day = config.budget.per_day;
+        tasks.beside("notify", notify::run(store.clone(), per_day, clock, stop.clone()));
     }
     info!(data_dir = %config.data_dir.display(), base_url = %config.api.base_url, "klingd is running");
     tokio::select! {

@@ -27,9 +27,10 @@ use klingd::{
     },
     store::{
         Access, Store,
+        budget::Budget,
         download::OutputFile,
         enqueue::NewBatch,
-        submit::{Budget, ClaimPolicy, SubmitOutcome},
+        submit::{ClaimPolicy, SubmitOutcome},
     },
 };
 use serde_json::Value;
@@ -205,7 +206,7 @@ impl Queue {
         let (id, now) = (self.generating(name).await, Clock.now());
         let event = Some(Event::Succeeded { outputs: 1, charged: Some(Credits::new(210)) });
         let urls = vec!["https://cdn.example.com/a.mp4".to_owned()];
-        let plan = PollPlan { event, urls, due_at: now, quiet_until: None, hold: None };
+        let plan = PollPlan { event, urls, due_at: now, quiet_until: None, hold: None, running: false };
         let version = self.0.job(id).await.unwrap().version;
         self.0.settle_poll(id, version, plan, None, false, now).await.unwrap();
         let file = OutputFile { path: format!("/videos/{name}.mp4"), bytes: 42, sha256: "5e".repeat(32) };

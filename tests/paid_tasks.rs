@@ -20,10 +20,11 @@ use klingd::{
     },
     store::{
         Access, Store,
+        budget::Budget,
         download::OutputFile,
         enqueue::NewBatch,
         person::{Edit, Resolution},
-        submit::{Budget, ClaimPolicy, SubmitOutcome},
+        submit::{ClaimPolicy, SubmitOutcome},
     },
 };
 use tempfile::TempDir;
@@ -131,7 +132,14 @@ impl Queue {
 
     async fn rendered(&self, url: &str) {
         let event = Some(Event::Succeeded { outputs: 1, charged: None });
-        let plan = PollPlan { event, urls: vec![url.into()], due_at: now(), quiet_until: None, hold: None };
+        let plan = PollPlan {
+            event,
+            urls: vec![url.into()],
+            due_at: now(),
+            quiet_until: None,
+            hold: None,
+            running: false,
+        };
         let version = self.job().await.version;
         self.store.settle_poll(self.id, version, plan, None, false, now()).await.unwrap();
     }
@@ -207,7 +215,14 @@ async fn a_clock_that_jumps_back_does_not_stop_following() {
     let attempt = queue.submit_to(HERE, "key").await;
     queue.accepted(attempt, "n75first").await;
     let ahead = now() + Duration::from_secs(30 * 24 * 3600);
-    let look = |event, due_at| PollPlan { event, urls: Vec::new(), due_at, quiet_until: None, hold: None };
+    let look = |event, due_at| PollPlan {
+        event,
+        urls: Vec::new(),
+        due_at,
+        quiet_until: None,
+        hold: None,
+        running: false,
+    };
     let version = queue.job().await.version;
     queue.store.settle_poll(queue.id, version, look(None, ahead), None, false, ahead).await.unwrap();
     assert_eq!(queue.polled().await, [queue.id]);
@@ -233,6 +248,27 @@ async fn a_second_paid_task_is_said() {
     assert_eq!(job.state.task(), Some(&task("n75second")));
     assert_eq!(job.notes, ["task n75first of attempt 1 is paid too, and not followed"]);
     assert_eq!(job.paid_attempts, 2);
+    assert_eq!(queue.store.unfollowed().await.unwrap(), [queue.id]);
+    // A person gives it up: nothing is left to say, and the job goes on.
+    queue.store.resolve(queue.id, first, Resolution::WriteOff, None, now()).await.unwrap();
+    assert_eq!(queue.store.unfollowed().await.unwrap(), []);
+    assert_eq!(queue.job().await.state.task(), Some(&task("n75second")));
+}
+
+/// The first task turned up while the second POST was on the wire, and that one made a task of its own.
+#[tokio::test]
+async fn the_first_of_two_paid_tasks_is_said_too() {
+    let queue = Queue::new().await;
+    let first = queue.submit_to(HERE, "key").await;
+    queue.in_doubt(first).await;
+    queue.resubmit(first).await;
+    let second = queue.submit_to(HERE, "key").await;
+    queue.accepted(first, "n75first").await;
+    assert_eq!(queue.store.unfollowed().await.unwrap(), [], "followed as soon as the second is answered");
+    queue.accepted(second, "n75second").await;
+    let unfollowed: Vec<_> =
+        queue.store.attempts(queue.id).await.unwrap().iter().map(|attempt| attempt.unfollowed).collect();
+    assert_eq!(unfollowed, [true, false]);
 }
 
 /// A person's `set --not-before` while the request is on the wire holds for what comes back to the queue, and only for

@@ -86,7 +86,10 @@ async fn a_task_that_renders_long_is_polled_until_it_ends() {
     let polls = rig.polls();
     let pauses = polls.windows(2).map(|two| at(&two[1]).since(at(&two[0])));
     let shortest = pauses.min().expect("several looks");
-    assert!(shortest >= rig.config.poll.every.mul_f64(0.9) - ms(1), "{shortest:?}: never two at once");
+    assert!(
+        shortest >= rig.config.poll.every.unwrap().mul_f64(0.9) - ms(1),
+        "{shortest:?}: never two at once"
+    );
 }
 
 // Done there.
@@ -343,6 +346,7 @@ async fn stuck(fault: &str, watch: Watch, reason: Reason) -> (Rig, JobId) {
         due_at: common::now(),
         quiet_until: None,
         hold: None,
+        running: false,
     };
     let version = rig.job(stuck).await.version;
     rig.store.settle_poll(stuck, version, plan, None, false, common::now()).await.unwrap();

@@ -67,6 +67,7 @@ const HOMES: &[(&str, &str)] = &[
     ("reqwest", "src/provider/"),
     ("backoff", "src/worker/retry.rs"),
     ("figment", "src/config/"),
+    ("sd_notify", "src/daemon/notify.rs"),
 ];
 
 /// What makes a function's result depend on more than its arguments.

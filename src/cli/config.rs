@@ -17,7 +17,10 @@ use super::{
 use crate::{
     config::{self, Config},
     disk,
-    domain::{JobType, job_type::Price},
+    domain::{
+        JobType,
+        job_type::{PRICES_AS_OF, Price},
+    },
 };
 
 /// Where the provider publishes its prices.
@@ -112,10 +115,12 @@ fn prices(context: &Context, config: &Config) {
     if context.global.json {
         for job_type in JobType::ALL {
             let (unit, silent, sound) = amounts(config.prices.of(job_type));
+            let overridden = overridden_at(config, job_type);
+            let as_of = if overridden.is_some() { &config.prices.as_of } else { PRICES_AS_OF };
             let object = json!({
                 "type": job_type, "unit": unit, "silent": silent, "sound": sound,
-                "overridden": config.prices.overrides.contains_key(&job_type),
-                "as_of": config.prices.as_of, "source": PRICES_SOURCE,
+                "overridden": overridden.is_some(), "origin": overridden,
+                "as_of": as_of, "source": PRICES_SOURCE,
             });
             context.print(&object.to_string());
         }
@@ -127,22 +132,37 @@ fn prices(context: &Context, config: &Config) {
         column("SILENT", Fit::Number),
         column("SOUND", Fit::Number),
         column("CREDITS", Fit::Whole),
-        column("NOTE", Fit::Whole),
+        column("FROM", Fit::Cut),
     ];
     let rows = JobType::ALL.map(|job_type| {
         let (unit, silent, sound) = amounts(config.prices.of(job_type));
-        let overridden = config.prices.overrides.contains_key(&job_type);
-        let note = if overridden { "yours: prices.*" } else { "" };
+        let from = match overridden_at(config, job_type) {
+            Some(origin) => format!("{}, as of {}", line(&origin), config.prices.as_of),
+            None => format!("the page, as of {PRICES_AS_OF}"),
+        };
         vec![
             job_type.as_str().into(),
             silent.to_string().into(),
             sound.to_string().into(),
             unit.into(),
-            note.into(),
+            from.into(),
         ]
     });
     context.print(&table(&columns, &rows, context.look()));
-    context.say(&format!("as of {}, from {PRICES_SOURCE}", config.prices.as_of));
+    context.say(&format!(
+        "the page is {PRICES_SOURCE}; where it has changed, set prices.TYPE and prices.date in the configuration"
+    ));
+}
+
+/// Where the price of a type was overridden, if it was.
+fn overridden_at(config: &Config, job_type: JobType) -> Option<String> {
+    config.prices.overrides.get(&job_type)?;
+    let key = format!("prices.{job_type}");
+    // Two prices, with sound and without, have a row each below the type's key.
+    let row = config.show().iter().find(|row| {
+        row.key.strip_prefix(&key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    })?;
+    Some(row.origin.to_string())
 }
 
 fn amounts(price: Price) -> (&'static str, u64, u64) {

@@ -22,7 +22,9 @@ mod run;
 mod sandbox;
 mod set;
 mod show;
+mod spend;
 mod status;
+mod usual;
 mod view;
 mod wait;
 mod when;
@@ -117,6 +119,8 @@ enum Verb {
     Resume(pause::ResumeArgs),
     /// The daemon, holds, queue depth, credits
     Status(status::StatusArgs),
+    /// Credits by day, type, tag or batch, and what is left of the budgets
+    Spend(spend::SpendArgs),
     /// The configuration
     Config(config::ConfigArgs),
     /// The provider's double as a server
@@ -142,6 +146,7 @@ pub async fn dispatch(cli: Cli) -> Result<Exit> {
         Verb::Pause(args) => pause::pause(context, args).await,
         Verb::Resume(args) => pause::resume(context, args).await,
         Verb::Status(args) => status::run(context, args).await,
+        Verb::Spend(args) => spend::run(context, args).await,
         Verb::Config(args) => config::run(context, args).await,
         Verb::Sandbox(args) => sandbox::run(context, args).await,
     }

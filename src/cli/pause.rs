@@ -7,6 +7,7 @@ use serde_json::json;
 use super::{
     Context, Exit,
     exit::Refusal,
+    json::time,
     render::{text::line, time::wall},
 };
 use crate::{
@@ -105,13 +106,17 @@ async fn lift(store: Store, context: &Context, names: Vec<HoldName>) -> Result<R
 impl Resumed {
     fn print(&self, context: &Context) {
         let all = self.lifted.iter().map(|h| (h, false)).chain(self.standing.iter().map(|h| (h, true)));
-        for (Hold { name, since, why, .. }, holds) in all {
-            let remedy = holds.then_some(name.remedy());
-            let since = since.to_string();
-            context.print(
-                &json!({ "hold": name, "holds": holds, "since": since, "why": why, "remedy": remedy })
-                    .to_string(),
-            );
+        for (Hold { name, since, why, until, probe_at }, holds) in all {
+            let whole = json!({
+                "hold": name,
+                "holds": holds,
+                "since": since.to_string(),
+                "why": why,
+                "until": time(*until),
+                "probe_at": time(*probe_at),
+                "remedy": holds.then_some(name.remedy()),
+            });
+            context.print(&whole.to_string());
         }
     }
 
@@ -128,9 +133,10 @@ impl Resumed {
                 context.say(&format!("{} did not hold", name.as_str()));
             }
         }
-        for Hold { name, since, why, .. } in &self.standing {
+        for Hold { name, since, why, until, .. } in &self.standing {
             let (name, since, remedy) = (name.as_str(), at(context, *since), name.remedy());
-            context.say(&format!("{name} still holds since {since}: {}; {remedy}", line(why)));
+            let until = until.map(|until| format!(", until {}", at(context, until))).unwrap_or_default();
+            context.say(&format!("{name} still holds since {since}{until}: {}; {remedy}", line(why)));
         }
         if self.standing.is_empty() {
             context.say("nothing holds: jobs are submitted as the gate and the budget allow");

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     config::{Budget, Config},
-    domain::{Credits, Job, JobType, Timestamp, job::NewJob},
+    domain::{Credits, Job, JobType, job::NewJob},
     store::Store,
 };
 
@@ -95,9 +95,9 @@ pub async fn refuse_if_it_never_fits(store: &Store, config: &Config, job: &Job) 
     why.map_or(Ok(()), |why| Err(Refusal::budget(format!("job {} can never be submitted: {why}", job.id))))
 }
 
-/// What was charged since there is a ledger.
+/// What was charged since there is a ledger, and not refunded.
 pub async fn charged_ever(store: &Store) -> Result<Credits> {
-    Ok(store.sums(Timestamp::from_millis(i64::MIN)).await?.charged)
+    Ok(store.sums_ever().await?.gone())
 }
 
 /// Why a render of this price can never be submitted, if it can't.

@@ -7,7 +7,10 @@ use anyhow::Result;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio_util::sync::CancellationToken;
 
-use super::render::{list::title, text::cut, time::span};
+use super::{
+    render::{list::title, text::cut, time::span},
+    usual::Usual,
+};
 use crate::{
     clock::Clock,
     domain::{Job, JobId, State, Timestamp},
@@ -39,7 +42,7 @@ impl Progress {
     }
 
     /// Draws these jobs, of which `total` are waited for in all.
-    pub fn update(&mut self, moving: &[Job], total: usize, now: Timestamp) {
+    pub fn update(&mut self, moving: &[Job], total: usize, usual: &Usual, now: Timestamp) {
         let at_rest = total.saturating_sub(moving.len());
         self.total.set_length(u64::try_from(total).unwrap_or(u64::MAX));
         self.total.set_position(u64::try_from(at_rest).unwrap_or(u64::MAX));
@@ -59,7 +62,7 @@ impl Progress {
                 line.set_style(style("  {spinner} {msg}"));
                 line
             });
-            line.set_message(describe(job, now));
+            line.set_message(describe(job, usual, now));
             line.tick();
         }
     }
@@ -95,7 +98,8 @@ pub async fn show(
     while visible && !stop.is_cancelled() {
         let mut jobs = store.jobs(ids).await?;
         jobs.retain(|job| !job.state.at_rest());
-        progress.update(&jobs, ids.len(), clock.now());
+        let usual = Usual::read(store).await?;
+        progress.update(&jobs, ids.len(), &usual, clock.now());
         tokio::select! {
             () = stop.cancelled() => {}
             () = tokio::time::sleep(pause(ids.len())) => {}
@@ -121,8 +125,9 @@ fn is_under_way(job: &Job) -> bool {
     }
 }
 
-fn describe(job: &Job, now: Timestamp) -> String {
-    let since = job.submitted_at.map(|t| span(now.since(t))).unwrap_or_default();
+fn describe(job: &Job, usual: &Usual, now: Timestamp) -> String {
+    let plain = || job.submitted_at.map(|t| span(now.since(t))).unwrap_or_default();
+    let since = usual.told(job, now).unwrap_or_else(plain);
     let name = cut(&title(job), NAME_CHARS);
     format!("{:>4}  {name:<NAME_CHARS$}  {:<11}  {since}", job.id, job.state.label())
 }
@@ -131,12 +136,19 @@ fn describe(job: &Job, now: Timestamp) -> String {
 mod tests {
     use super::super::render::samples;
     use super::*;
+    use crate::domain::RenderKind;
 
     #[test]
     fn a_line_has_name_state_and_seconds() {
         assert_eq!(
-            describe(&samples::generating(), samples::at(22)),
+            describe(&samples::generating(), &Usual::default(), samples::at(22)),
             "   7  harbour                           generating   12s"
+        );
+        let kind = RenderKind::from(&samples::generating().request);
+        let usual = Usual::from((kind, Duration::from_secs(90)));
+        assert_eq!(
+            describe(&samples::generating(), &usual, samples::at(22)),
+            "   7  harbour                           generating   12s, usually about 1m 30s"
         );
     }
 
@@ -151,9 +163,9 @@ mod tests {
     fn jobs_come_and_go() {
         let mut progress = Progress::new(false);
         let jobs = [samples::generating(), Job { id: JobId(8), ..samples::queued() }];
-        progress.update(&jobs, 3, samples::at(20));
+        progress.update(&jobs, 3, &Usual::default(), samples::at(20));
         assert_eq!((progress.total.position(), progress.jobs.len()), (1, 1));
-        progress.update(&[], 3, samples::at(21));
+        progress.update(&[], 3, &Usual::default(), samples::at(21));
         assert_eq!((progress.total.position(), progress.jobs.len()), (3, 0));
     }
 }

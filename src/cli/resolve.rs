@@ -220,10 +220,16 @@ fn told(id: JobId, attempt: &AttemptRow, way: &Way, moved: &Moved) -> String {
             format!("job {id} is {}{again}; attempt {n} counts as not charged", moved.to.label())
         }
         Way::NotCharged => format!("attempt {n} counts as not charged; {}", stays()),
-        Way::WriteOff if moved.from != moved.to => format!(
-            "job {id} is {}: attempt {n} is written off, its {estimate} credits count as spent; klingd retry {id} renders it anew",
-            moved.to.label()
-        ),
+        Way::WriteOff if moved.from != moved.to => {
+            let again = match moved.to.task() {
+                Some(task) => format!("asks for its task {task} once more, for free"),
+                None => "renders it anew".to_owned(),
+            };
+            format!(
+                "job {id} is {}: attempt {n} is written off, its {estimate} credits count as spent; klingd retry {id} {again}",
+                moved.to.label()
+            )
+        }
         Way::WriteOff => {
             format!("attempt {n} is written off, its {estimate} credits count as spent; {}", stays())
         }

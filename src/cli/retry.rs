@@ -1,8 +1,6 @@
 //! `klingd retry`: the failed step again. A paid task is asked and fetched again for free; a new render is paid again,
 //! so it asks.
 
-use std::collections::BTreeSet;
-
 use anyhow::Result;
 use clap::Args;
 
@@ -19,7 +17,7 @@ use crate::{
         AttemptNo, Job, JobId, State, TaskId,
         plan::retry::{RetryPlan, retry as plan},
     },
-    store::{Store, person::Resolution},
+    store::Store,
 };
 
 /// Flags of `retry`.
@@ -54,17 +52,18 @@ async fn again(
     new_render: bool,
 ) -> Result<Exit> {
     let job = store.job(id).await?;
-    let plan = plan(&job.state, maybe_paid(store, id).await?, new_render)
-        .ok_or_else(|| Refusal::usage(nothing_to_retry(&job)))?;
-    if plan == RetryPlan::Render
+    let plan = plan(&job.state, maybe_paid(store, id).await?, new_render);
+    let has_ended_so = matches!(plan, None | Some(RetryPlan::Render)) && job.state.has_ended();
+    if has_ended_so
         && !new_render
         && let Some((attempt, task)) = other_task(store, &job).await?
     {
         let sentence =
             format!("job {id} follows task {task} of attempt {attempt}, for free: it is paid, too");
-        store.resolve(id, attempt, Resolution::Adopt(task), None, context.clock.now()).await?;
+        store.follow_other(id, attempt, context.clock.now()).await?;
         return changed(context, config, store, id, &sentence).await;
     }
+    let plan = plan.ok_or_else(|| Refusal::usage(nothing_to_retry(&job)))?;
     let price = job.estimate;
     let sentence = match plan {
         RetryPlan::Follow => {
@@ -73,7 +72,7 @@ async fn again(
             )
         }
         RetryPlan::Resume => {
-            format!("job {id} is queued again; nothing was charged so far, it costs {price} credits")
+            format!("job {id} is queued again; nothing is spent on it so far, it costs {price} credits")
         }
         RetryPlan::Render => format!("job {id} is queued again as a new render, for {price} credits"),
     };
@@ -95,17 +94,9 @@ async fn again(
 
 /// A task that another attempt made and that the job never followed: paid, and nobody has asked for its video yet.
 async fn other_task(store: &Store, job: &Job) -> Result<Option<(AttemptNo, TaskId)>> {
-    let mut state = State::Queued;
-    let mut followed = BTreeSet::new();
-    for change in store.history(job.id).await? {
-        if let Ok(next) = state.clone().apply(&change.event) {
-            state = next;
-        }
-        followed.extend(state.task().cloned());
-    }
     let attempts = store.attempts(job.id).await?;
-    let mut tasks = attempts.into_iter().filter_map(|a| Some((a.n, TaskId::parse(&a.task_id?)?)));
-    Ok(tasks.find(|(_, task)| !followed.contains(task)))
+    let mut unfollowed = attempts.into_iter().filter(|attempt| attempt.unfollowed);
+    Ok(unfollowed.find_map(|attempt| Some((attempt.n, TaskId::parse(&attempt.task_id?)?))))
 }
 
 fn spent_so_far(job: &Job) -> String {

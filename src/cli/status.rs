@@ -47,6 +47,7 @@ async fn read(context: &Context, config: &Config, store: &Store) -> Result<Statu
         depth: store.depth().await?.into_iter().collect(),
         in_need: store.in_need().await?,
         today: store.sums(today).await?,
+        latest_intent: store.latest_intent().await?,
         oldest_waiting: store.oldest_waiting().await?,
         view,
     })

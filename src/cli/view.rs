@@ -3,6 +3,7 @@
 use anyhow::Result;
 use jiff::tz::TimeZone;
 
+use super::usual::Usual;
 use crate::{
     clock::{Clock, local},
     config::Config,
@@ -27,6 +28,10 @@ pub struct View {
     pub spent: Spent,
     /// Jobs that went on while an attempt of theirs is in doubt.
     pub doubts: Vec<JobId>,
+    /// Jobs with a paid task that they never followed.
+    pub unfollowed: Vec<JobId>,
+    /// How long what is under way usually takes.
+    pub usual: Usual,
     /// Whether the queue is the sandbox's.
     pub sandbox: bool,
     /// When this was read.
@@ -47,6 +52,8 @@ impl View {
             spent: store.spent(&budget, clock.day_start(now)).await?,
             budget,
             doubts: store.open_doubts().await?,
+            unfollowed: store.unfollowed().await?,
+            usual: Usual::read(store).await?,
             sandbox: config.sandbox,
             now,
             zone: local(now).time_zone().clone(),

@@ -17,6 +17,7 @@ use super::{
         list::{notices, rested},
         text::count,
     },
+    usual::Usual,
     view::View,
     when,
 };
@@ -120,7 +121,8 @@ impl Wait<'_> {
                 warned = true;
             }
             let total = self.open.len() + self.rested.len();
-            self.progress.update(&moving, total, self.context.clock.now());
+            let usual = Usual::read(store).await?;
+            self.progress.update(&moving, total, &usual, self.context.clock.now());
             tokio::time::sleep(pause(moving.len())).await;
             self.find(store, false).await?;
         }

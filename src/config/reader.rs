@@ -37,6 +37,23 @@ impl<'a> Reader<'a> {
         self.read(key, default, kind.show, |entry| within(&kind, &range, reason, entry, &instead))
     }
 
+    /// A value within bounds, or `learned`.
+    pub(super) fn or_learned<T: PartialOrd>(
+        &mut self,
+        key: &str,
+        kind: Kind<T>,
+        default: Option<T>,
+        range: RangeInclusive<T>,
+        reason: &str,
+    ) -> Option<T> {
+        let show = |value: &Option<T>| value.as_ref().map_or_else(|| "learned".to_owned(), kind.show);
+        let instead = "write one that is, or \"learned\"";
+        self.read(key, default, show, |entry| match text(&entry.value) {
+            Ok("learned") => Ok(None),
+            Ok(_) | Err(_) => within(&kind, &range, reason, entry, instead).map(Some),
+        })
+    }
+
     /// A value within bounds that has no default.
     pub(super) fn optional_bounded<T: PartialOrd>(
         &mut self,

@@ -29,8 +29,10 @@ const MAX_CREDITS: u64 = 1_000_000_000_000;
 
 /// The defaults that are other ones with the built-in provider.
 struct Preset {
-    poll_first: Duration,
-    poll_every: Duration,
+    /// `None` is learned.
+    poll_first: Option<Duration>,
+    /// `None` is learned.
+    poll_every: Option<Duration>,
     poll_slowest: Duration,
     polls_per_second: f64,
     confirm_failed: Duration,
@@ -39,8 +41,8 @@ struct Preset {
 /// For the provider itself, whose videos take minutes.
 const fn real_defaults() -> Preset {
     Preset {
-        poll_first: secs(40),
-        poll_every: secs(10),
+        poll_first: None,
+        poll_every: None,
         poll_slowest: secs(300),
         polls_per_second: 2.0,
         confirm_failed: secs(30),
@@ -50,8 +52,8 @@ const fn real_defaults() -> Preset {
 /// With `--sandbox`, which answers within seconds and counts no calls.
 const fn sandbox_defaults() -> Preset {
     Preset {
-        poll_first: secs(1),
-        poll_every: Duration::from_millis(500),
+        poll_first: Some(secs(1)),
+        poll_every: Some(Duration::from_millis(500)),
         poll_slowest: secs(1),
         polls_per_second: 50.0,
         confirm_failed: secs(2),
@@ -234,7 +236,7 @@ fn submit(read: &mut Reader) -> Submit {
 }
 
 fn poll(read: &mut Reader, preset: &Preset) -> Poll {
-    let first = read.bounded(
+    let first = read.or_learned(
         "poll.first",
         DURATION,
         preset.poll_first,
@@ -248,10 +250,10 @@ fn poll(read: &mut Reader, preset: &Preset) -> Poll {
         100 * MILLISECOND..=HOUR,
         "links may live for one hour only",
     );
-    let every = read.bounded(
+    let every = read.or_learned(
         "poll.every",
         DURATION,
-        preset.poll_every.min(slowest),
+        preset.poll_every.map(|every| every.min(slowest)),
         100 * MILLISECOND..=slowest,
         "it slows down from here to poll.slowest",
     );

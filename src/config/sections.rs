@@ -92,10 +92,10 @@ pub enum OnInternalError {
 /// `[poll]`: asking for the state of tasks.
 #[derive(Debug, Clone)]
 pub struct Poll {
-    /// Age of a task at its first poll, while nothing is learned about its type.
-    pub first: Duration,
-    /// Pause between polls, while nothing is learned about its type.
-    pub every: Duration,
+    /// Age of a task at its first poll; `None` is learned.
+    pub first: Option<Duration>,
+    /// Shortest pause between polls of one task; `None` is learned.
+    pub every: Option<Duration>,
     /// Longest pause between polls of one task.
     pub slowest: Duration,
     /// Status calls a second, over all tasks.

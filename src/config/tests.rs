@@ -89,8 +89,8 @@ fn defaults_are_the_documented_ones() {
         ("submit.cooldown", "2s"),
         ("submit.cooldown_max", "10m"),
         ("submit.on_internal_error", "retry"),
-        ("poll.first", "40s"),
-        ("poll.every", "10s"),
+        ("poll.first", "learned"),
+        ("poll.every", "learned"),
         ("poll.slowest", "5m"),
         ("poll.max_per_second", "2"),
         ("poll.confirm_failed", "30s"),
@@ -286,8 +286,8 @@ fn the_sandbox_keeps_to_itself() {
     assert_eq!(config.api.base_url.host_str(), Some("127.0.0.1"));
     assert_eq!(config.api.proxy, None);
     assert!(config.api_key.is_none() && config.download.allow_private);
-    assert_eq!(config.poll.first, Duration::from_secs(1));
-    assert_eq!(config.poll.every, Duration::from_millis(700), "what the user set stays");
+    assert_eq!(config.poll.first, Some(Duration::from_secs(1)));
+    assert_eq!(config.poll.every, Some(Duration::from_millis(700)), "what the user set stays");
     assert_eq!(config.poll.max_per_second, 50.0);
     assert_eq!(config.poll.confirm_failed, Duration::from_secs(2));
     assert_eq!(config.warnings.len(), 4, "{:?}", config.warnings);
@@ -409,7 +409,11 @@ fn bounds_that_depend_on_others_follow_them() {
     let config =
         Machine::with_file("[submit]\nmax_in_flight = 2\ncooldown_max = '1s'\n[poll]\nslowest = '5s'").load();
     assert_eq!((config.submit.start_in_flight, config.submit.cooldown), (2, Duration::from_secs(1)));
-    assert_eq!(config.poll.every, Duration::from_secs(5));
+    assert_eq!((config.poll.first, config.poll.every), (None, None), "learned within it");
+    let set = Machine::with_file("[poll]\nfirst = 'learned'\nevery = '3s'").load();
+    assert_eq!((set.poll.first, set.poll.every), (None, Some(Duration::from_secs(3))));
+    let complaint = Machine::with_file("[poll]\nslowest = '5s'\nevery = '6s'").complaint();
+    assert!(complaint.contains("not within 100ms to 5s"), "{complaint}");
     let complaint = Machine::with_file("[api]\nsubmit_timeout = '90s'\nconnect_timeout = '2m'").complaint();
     assert_eq!(
         complaint,

@@ -37,15 +37,19 @@ pub(super) fn media_settings(config: &Config) -> MediaSettings {
 
 pub(super) fn poll_settings(config: &Config, key: &ApiKey) -> PollSettings {
     PollSettings {
-        policy: PollPolicy {
-            first: config.poll.first,
-            every: config.poll.every,
-            slowest: config.poll.slowest,
-            confirm_failed: config.poll.confirm_failed,
-        },
+        policy: poll_policy(config),
         downloads: download_policy(config),
         max_per_second: config.poll.max_per_second,
         key_fingerprint: key.fingerprint(),
+    }
+}
+
+pub(super) fn poll_policy(config: &Config) -> PollPolicy {
+    PollPolicy {
+        first: config.poll.first,
+        every: config.poll.every,
+        slowest: config.poll.slowest,
+        confirm_failed: config.poll.confirm_failed,
     }
 }
 

@@ -33,7 +33,8 @@ impl Tasks {
         self.lanes.spawn(async move { (name, worker::run(lane, clock, stop).await) });
     }
 
-    pub fn task(&mut self, name: &'static str, run: impl Future<Output = Result<()>> + Send + 'static) {
+    /// Something beside the lanes that ends when they are stopped.
+    pub fn beside(&mut self, name: &'static str, run: impl Future<Output = Result<()>> + Send + 'static) {
         self.lanes.spawn(async move { (name, run.await) });
     }
 

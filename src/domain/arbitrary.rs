@@ -132,7 +132,7 @@ fn of_tasks() -> Vec<BoxedStrategy<Event>> {
     vec![
         watch().prop_map(|watch| Event::Watched { watch }).boxed(),
         (0u32..4, charged()).prop_map(|(outputs, charged)| Event::Succeeded { outputs, charged }).boxed(),
-        failure().prop_map(|failure| Event::TaskFailed { failure }).boxed(),
+        (failure(), charged()).prop_map(|(failure, charged)| Event::TaskFailed { failure, charged }).boxed(),
         (0u32..4).prop_map(|output| Event::FilePublished { output }).boxed(),
         why().prop_map(|why| Event::LinkExpired { why }).boxed(),
         Just(Event::LinkRenewed).boxed(),
@@ -147,9 +147,12 @@ fn of_the_queue() -> Vec<BoxedStrategy<Event>> {
         attempt().prop_map(|attempt| Event::SubmitStarted { attempt }).boxed(),
         Just(Event::Cancelled).boxed(),
         attempt().prop_map(|attempt| Event::ResolvedNotCharged { attempt }).boxed(),
-        attempt().prop_map(|attempt| Event::WrittenOff { attempt }).boxed(),
+        (attempt(), option::of(task()))
+            .prop_map(|(attempt, task)| Event::WrittenOff { attempt, task })
+            .boxed(),
         attempt().prop_map(|attempt| Event::Resubmitted { attempt }).boxed(),
         Just(Event::Followed).boxed(),
+        task().prop_map(|task| Event::FollowedOther { task }).boxed(),
         Just(Event::Requeued).boxed(),
     ]
 }

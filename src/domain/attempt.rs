@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{credits::Credits, event::Event};
+use super::{credits::Credits, event::Event, state::Charged};
 
 /// The number of an attempt within its job, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -56,6 +56,9 @@ pub enum Charge {
 }
 
 impl Charge {
+    /// Every way to count.
+    pub const ALL: [Charge; 4] = [Charge::Reserved, Charge::Charged, Charge::Free, Charge::InDoubt];
+
     /// The word in the database, JSON and tables.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -129,6 +132,47 @@ impl Outcome {
     }
 }
 
+/// What the end of a task that failed says of its money. A task that fails is often paid back, and the provider's page says
+/// nothing of it: what is not seen to have come back counts as spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refund {
+    /// It costs nothing in the end.
+    Whole,
+    /// The rest came back.
+    Partly {
+        /// What the provider keeps.
+        kept: Credits,
+    },
+    /// The provider still names what it charged, or more.
+    NotConfirmed {
+        /// What it says.
+        said: Credits,
+    },
+    /// The provider does not say what it cost.
+    Unsaid,
+}
+
+impl Refund {
+    /// From what the ledger `counted` for the task and what the provider `said` in the end.
+    pub fn of(counted: Credits, said: Option<Credits>) -> Self {
+        match said {
+            None => Refund::Unsaid,
+            Some(Credits::ZERO) => Refund::Whole,
+            Some(kept) if kept < counted => Refund::Partly { kept },
+            Some(said) => Refund::NotConfirmed { said },
+        }
+    }
+
+    /// Whether the job's credits are gone.
+    pub const fn charged(self) -> Charged {
+        match self {
+            Refund::Whole => Charged::No,
+            Refund::Partly { .. } | Refund::NotConfirmed { .. } => Charged::Yes,
+            Refund::Unsaid => Charged::Unknown,
+        }
+    }
+}
+
 /// What an event says about an attempt: which one, its new outcome, and what the provider charged if it said so.
 pub fn settled_by(event: &Event) -> Option<(AttemptNo, Outcome, Option<Credits>)> {
     match event {
@@ -143,7 +187,7 @@ pub fn settled_by(event: &Event) -> Option<(AttemptNo, Outcome, Option<Credits>)
             Some((*attempt, Outcome::Unknown, None))
         }
         Event::ResolvedNotCharged { attempt } => Some((*attempt, Outcome::NotCharged, None)),
-        Event::WrittenOff { attempt } => Some((*attempt, Outcome::WrittenOff, None)),
+        Event::WrittenOff { attempt, .. } => Some((*attempt, Outcome::WrittenOff, None)),
         Event::Enqueued
         | Event::Edited { .. }
         | Event::Watched { .. }
@@ -155,6 +199,7 @@ pub fn settled_by(event: &Event) -> Option<(AttemptNo, Outcome, Option<Credits>)
         | Event::GaveUp { .. }
         | Event::Cancelled
         | Event::Followed
+        | Event::FollowedOther { .. }
         | Event::Requeued => None,
     }
 }
@@ -169,7 +214,7 @@ mod tests {
             assert_eq!(Outcome::parse(outcome.as_str()), Some(outcome));
             assert_eq!(serde_json::to_value(outcome).unwrap(), outcome.as_str());
         }
-        for charge in [Charge::Reserved, Charge::Charged, Charge::Free, Charge::InDoubt] {
+        for charge in Charge::ALL {
             assert_eq!(serde_json::to_value(charge).unwrap(), charge.as_str());
         }
     }
@@ -186,6 +231,22 @@ mod tests {
             assert!(!may || after == Outcome::Accepted || !settled(before), "{pair}: it was settled");
             assert!(may || settled(before) || !settled(after), "{pair}: doubt could not be settled");
         }
+    }
+
+    /// Only the provider's own word, and a smaller one than before, is a refund.
+    #[test]
+    fn a_refund_is_seen_or_not_confirmed() {
+        let of = |said: Option<u64>| Refund::of(Credits::new(200), said.map(Credits::new));
+        let all = [None, Some(0), Some(50), Some(200), Some(260)].map(|said| (of(said), of(said).charged()));
+        let expected = [
+            (Refund::Unsaid, Charged::Unknown),
+            (Refund::Whole, Charged::No),
+            (Refund::Partly { kept: Credits::new(50) }, Charged::Yes),
+            (Refund::NotConfirmed { said: Credits::new(200) }, Charged::Yes),
+            (Refund::NotConfirmed { said: Credits::new(260) }, Charged::Yes),
+        ];
+        assert_eq!(all, expected);
+        assert_eq!(Refund::of(Credits::ZERO, Some(Credits::ZERO)), Refund::Whole, "nothing was taken");
     }
 
     /// Design, "Rules of money": what may be gone is never counted as free.

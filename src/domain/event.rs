@@ -59,8 +59,13 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         charged: Option<Credits>,
     },
-    /// The provider says twice that the task failed.
-    TaskFailed { failure: Failure },
+    /// The provider says twice that the task failed. `charged` is what it says the task cost in the end: less than before
+    /// is a refund.
+    TaskFailed {
+        failure: Failure,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        charged: Option<Credits>,
+    },
     /// One video is verified, published and durable.
     FilePublished { output: u32 },
     /// The link no longer gives the video; a fresh one is asked for.
@@ -73,12 +78,19 @@ pub enum Event {
     Cancelled,
     /// A person found that the attempt was not charged.
     ResolvedNotCharged { attempt: AttemptNo },
-    /// A person gave the attempt up; it counts as spent.
-    WrittenOff { attempt: AttemptNo },
+    /// A person gave the attempt up; it counts as spent. `task` is the one that it had made, which need not be the one
+    /// that the job follows.
+    WrittenOff {
+        attempt: AttemptNo,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        task: Option<TaskId>,
+    },
     /// A person pays again although the attempt stays in doubt.
     Resubmitted { attempt: AttemptNo },
     /// `retry` of a paid task: it is asked and fetched again, for free.
     Followed,
+    /// `retry` where another attempt made a task of its own: it is paid too, and its video is fetched, for free.
+    FollowedOther { task: TaskId },
     /// `retry` as a new render: back to the queue.
     Requeued,
 }
@@ -87,7 +99,9 @@ impl Event {
     /// What the provider says it charged, if this event carries it.
     pub const fn charged(&self) -> Option<Credits> {
         match self {
-            Event::Accepted { charged, .. } | Event::Succeeded { charged, .. } => *charged,
+            Event::Accepted { charged, .. }
+            | Event::Succeeded { charged, .. }
+            | Event::TaskFailed { charged, .. } => *charged,
             _ => None,
         }
     }
@@ -114,7 +128,26 @@ impl Event {
             Event::WrittenOff { .. } => "written_off",
             Event::Resubmitted { .. } => "resubmitted",
             Event::Followed => "followed",
+            Event::FollowedOther { .. } => "followed_other",
             Event::Requeued => "requeued",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::state::Charged;
+
+    /// Rows of a history are for ever: one of a failed task that was written before its charge was kept is still read.
+    #[test]
+    fn an_older_row_is_read() {
+        let row =
+            r#"{"event":"task_failed","failure":{"code":"TASK_FAILED","message":"no","charged":"unknown"}}"#;
+        let event: Event = serde_json::from_str(row).unwrap();
+        let failure =
+            Failure { code: Failure::TASK_FAILED.into(), message: "no".into(), charged: Charged::Unknown };
+        assert_eq!(event, Event::TaskFailed { failure, charged: None });
+        assert_eq!(serde_json::to_string(&event).unwrap(), row, "and written as it was");
     }
 }

@@ -47,6 +47,11 @@ impl Failure {
     pub const TASK_FAILED: &'static str = "TASK_FAILED";
     /// A person wrote the attempt off.
     pub const WRITTEN_OFF: &'static str = "WRITTEN_OFF";
+
+    fn written_off(attempt: AttemptNo, before: &str, charged: Charged) -> Self {
+        let message = format!("attempt {attempt} was written off; before: {before}");
+        Failure { code: Failure::WRITTEN_OFF.to_owned(), message, charged }
+    }
 }
 
 /// What the status calls say of a task that is under way.
@@ -64,6 +69,30 @@ pub enum Watch {
     NotFound { since: Timestamp, held: bool },
     /// Status refuses the key, but the task was made with an older one: this task alone waits for a person.
     OtherKey { since: Timestamp },
+}
+
+impl Watch {
+    /// Why the task needs a person, if it does.
+    pub const fn needs_person(&self) -> Option<Reason> {
+        match self {
+            Watch::NoUrl { held: true, .. } => Some(Reason::NoUrl),
+            Watch::NotFound { held: true, .. } => Some(Reason::UnknownTask),
+            Watch::OtherKey { .. } => Some(Reason::Key),
+            Watch::Running | Watch::Failing { .. } => None,
+            Watch::NoUrl { held: false, .. } | Watch::NotFound { held: false, .. } => None,
+        }
+    }
+
+    /// What the provider says, in a few words.
+    const fn told(&self) -> &'static str {
+        match self {
+            Watch::Running => "the provider works on it",
+            Watch::Failing { .. } => "the provider said once that it failed",
+            Watch::NoUrl { .. } => "the provider says that it is finished, and gives no link",
+            Watch::NotFound { .. } => "the provider does not know the task",
+            Watch::OtherKey { .. } => "the task was made with another key",
+        }
+    }
 }
 
 /// Whether the links of a finished task can be used.
@@ -175,13 +204,9 @@ impl State {
     pub fn needs_person(&self) -> Option<Reason> {
         match self {
             State::InDoubt { .. } => Some(Reason::InDoubt),
-            State::Generating { watch: Watch::NoUrl { held: true, .. }, .. } => Some(Reason::NoUrl),
-            State::Generating { watch: Watch::NotFound { held: true, .. }, .. } => Some(Reason::UnknownTask),
-            State::Generating { watch: Watch::OtherKey { .. }, .. } => Some(Reason::Key),
+            State::Generating { watch, .. } => watch.needs_person(),
             State::Failed { failure, .. } if failure.code == Failure::LOST => Some(Reason::Lost),
-            State::Generating { watch: Watch::Running | Watch::Failing { .. }, .. }
-            | State::Generating { watch: Watch::NoUrl { .. } | Watch::NotFound { .. }, .. }
-            | State::Queued
+            State::Queued
             | State::Submitting { .. }
             | State::Downloading { .. }
             | State::Done { .. }
@@ -235,6 +260,7 @@ impl State {
             | Event::WrittenOff { .. }
             | Event::Resubmitted { .. }
             | Event::Followed
+            | Event::FollowedOther { .. }
             | Event::Requeued => self.apply_person(event),
         }
     }
@@ -313,11 +339,7 @@ impl State {
                 State::follow(task)
             }
             // `resolve --task-id` on a task that is stuck replaces the id.
-            State::Generating {
-                watch:
-                    Watch::NotFound { held: true, .. } | Watch::NoUrl { held: true, .. } | Watch::OtherKey { .. },
-                ..
-            } => State::follow(task),
+            State::Generating { watch, .. } if watch.needs_person().is_some() => State::follow(task),
             State::Generating { .. } | State::Downloading { .. } | State::Done { .. } => self,
             State::Cancelled { task: earlier } => State::Cancelled { task: earlier.or(Some(task)) },
         }
@@ -332,7 +354,7 @@ impl State {
             (State::Generating { task, .. }, Event::Succeeded { outputs, .. }) if *outputs > 0 => {
                 Ok(State::Downloading { task, missing: (0..*outputs).collect(), link: Link::Fresh })
             }
-            (State::Generating { task, .. }, Event::TaskFailed { failure }) => {
+            (State::Generating { task, .. }, Event::TaskFailed { failure, .. }) => {
                 Ok(State::Failed { failure: failure.clone(), task: Some(task) })
             }
             (State::Downloading { task, mut missing, link }, Event::FilePublished { output }) => {
@@ -375,7 +397,7 @@ impl State {
             (State::InDoubt { attempt, .. }, Event::Resubmitted { attempt: n }) if attempt == *n => {
                 Ok(State::Queued)
             }
-            (State::InDoubt { attempt, .. }, Event::WrittenOff { attempt: n }) if attempt == *n => {
+            (State::InDoubt { attempt, .. }, Event::WrittenOff { attempt: n, .. }) if attempt == *n => {
                 let failure = Failure {
                     code: Failure::WRITTEN_OFF.to_owned(),
                     message: format!("attempt {n} was written off; it counts as spent"),
@@ -386,18 +408,21 @@ impl State {
             // Nobody can know yet what becomes of a POST that is on the wire: its outcome would find its ledger closed.
             (
                 state @ State::Submitting { attempt, .. },
-                Event::ResolvedNotCharged { attempt: n } | Event::WrittenOff { attempt: n },
+                Event::ResolvedNotCharged { attempt: n } | Event::WrittenOff { attempt: n, .. },
             ) if attempt == *n => state.illegal(event),
             // A lost video that is written off needs nobody any more; its task can still be asked for free.
-            (State::Failed { failure, task }, Event::WrittenOff { attempt: n })
+            (State::Failed { failure, task }, Event::WrittenOff { attempt: n, .. })
                 if failure.code == Failure::LOST =>
             {
-                let failure = Failure {
-                    code: Failure::WRITTEN_OFF.to_owned(),
-                    message: format!("attempt {n} was written off; before: {}", failure.message),
-                    charged: failure.charged,
-                };
+                let failure = Failure::written_off(*n, &failure.message, failure.charged);
                 Ok(State::Failed { failure, task })
+            }
+            // So is a task that leads nowhere. While it does well it is followed, whatever a person wrote off.
+            (State::Generating { task, watch }, Event::WrittenOff { attempt: n, task: given_up })
+                if watch.needs_person().is_some() && given_up.as_ref() == Some(&task) =>
+            {
+                let failure = Failure::written_off(*n, watch.told(), Charged::Yes);
+                Ok(State::Failed { failure, task: Some(task) })
             }
             // An older attempt, still in doubt after `--resubmit`, is settled without moving the job.
             (state, Event::ResolvedNotCharged { .. } | Event::WrittenOff { .. }) => Ok(state),
@@ -405,6 +430,10 @@ impl State {
                 State::Failed { task: Some(task), .. } | State::Cancelled { task: Some(task) },
                 Event::Followed,
             ) => Ok(State::follow(task)),
+            // The one task has come to its end; what the other made is paid as well.
+            (state, Event::FollowedOther { task }) if state.has_ended() && state.task() != Some(task) => {
+                Ok(State::follow(task.clone()))
+            }
             (State::Failed { .. } | State::Cancelled { .. }, Event::Requeued) => Ok(State::Queued),
             (state, event) => state.illegal(event),
         }

@@ -10,7 +10,8 @@ use crate::domain::arbitrary;
 /// an attempt can hear of *this* attempt).
 ///
 /// Rows whose legality hangs on the payload are split: `/this` is the attempt that the job waits for, `/other` any
-/// other (late, or wrong); `/none` is SUCCESS without a video, `/unpaid` a retry of a job without a task.
+/// other (late, or wrong), `/its_task` one that made the very task that the job follows; `/none` is SUCCESS without a
+/// video, `/unpaid` a retry of a job without a task.
 ///
 /// q queued, s submitting, i in_doubt, g generating, d downloading, D done, f failed, c cancelled
 const TABLE: &str = "
@@ -39,10 +40,13 @@ resolved_not_charged/this   .    -    qc   .    .    .    .    .
 resolved_not_charged/other  q    s    i    g    d    D    f    c
 written_off/this            .    -    f    .    .    .    .    .
 written_off/other           q    s    i    g    d    D    f    c
+written_off/its_task        .    .    .    gf   d    D    f    c
 resubmitted/this            .    -    q    .    .    .    .    .
 resubmitted/other           -    -    -    -    -    -    -    -
 followed                    -    -    -    -    -    -    g    g
 followed/unpaid             -    -    -    -    -    -    -    -
+followed_other              -    -    -    -    -    g    g    g
+followed_other/its_task     .    -    .    -    -    -    -    -
 requeued                    -    -    -    -    -    -    q    q
 ";
 
@@ -102,12 +106,17 @@ fn awaited(state: &State) -> Option<AttemptNo> {
 fn row(state: &State, event: &Event) -> String {
     let name = event.name();
     let split = match event {
+        Event::WrittenOff { task: Some(task), .. }
+            if awaited(state).is_none() && state.task() == Some(task) =>
+        {
+            "/its_task"
+        }
         Event::SubmitDeferred { attempt, .. }
         | Event::SubmitRefused { attempt, .. }
         | Event::SubmitUnknown { attempt, .. }
         | Event::Accepted { attempt, .. }
         | Event::ResolvedNotCharged { attempt }
-        | Event::WrittenOff { attempt }
+        | Event::WrittenOff { attempt, .. }
         | Event::Resubmitted { attempt } => {
             if awaited(state) == Some(*attempt) {
                 "/this"
@@ -115,6 +124,7 @@ fn row(state: &State, event: &Event) -> String {
                 "/other"
             }
         }
+        Event::FollowedOther { task } if state.task() == Some(task) => "/its_task",
         Event::Succeeded { outputs: 0, .. } => "/none",
         Event::Followed if state.task().is_none() => "/unpaid",
         Event::Enqueued
@@ -129,6 +139,7 @@ fn row(state: &State, event: &Event) -> String {
         | Event::GaveUp { .. }
         | Event::Cancelled
         | Event::Followed
+        | Event::FollowedOther { .. }
         | Event::Requeued => "",
     };
     format!("{name}{split}")
@@ -274,10 +285,14 @@ fn each_need_of_a_person_has_its_word() {
 fn what_is_on_the_wire_can_not_be_resolved() {
     let (this, other) = (AttemptNo(2), AttemptNo(1));
     let state = State::Submitting { attempt: this, cancel: false, accepted: None };
-    for event in [Event::ResolvedNotCharged { attempt: this }, Event::WrittenOff { attempt: this }] {
+    for event in
+        [Event::ResolvedNotCharged { attempt: this }, Event::WrittenOff { attempt: this, task: None }]
+    {
         assert!(state.clone().apply(&event).is_err(), "{event:?}");
     }
-    for event in [Event::ResolvedNotCharged { attempt: other }, Event::WrittenOff { attempt: other }] {
+    for event in
+        [Event::ResolvedNotCharged { attempt: other }, Event::WrittenOff { attempt: other, task: None }]
+    {
         assert_eq!(state.clone().apply(&event), Ok(state.clone()), "an older attempt in doubt is settled");
     }
 }
@@ -308,9 +323,36 @@ fn a_write_off_ends_the_need_of_a_person() {
         Failure { code: Failure::LOST.to_owned(), message: "dead links".to_owned(), charged: Charged::Yes };
     let lost = State::Failed { failure, task: Some(task.clone()) };
     assert_eq!(lost.needs_person(), Some(Reason::Lost));
-    let written_off = lost.apply(&Event::WrittenOff { attempt: AttemptNo(1) }).unwrap();
+    let written_off = lost.apply(&Event::WrittenOff { attempt: AttemptNo(1), task: None }).unwrap();
     assert_eq!(written_off.needs_person(), None);
     assert_eq!(written_off.task(), Some(&task), "it can still be fetched for free");
+}
+
+#[test]
+fn a_task_that_leads_nowhere_can_be_given_up_and_no_other() {
+    let (since, attempt) = (arbitrary::T0, AttemptNo(2));
+    let id = |id: &str| TaskId::parse(id).unwrap();
+    let generating = |watch| State::Generating { task: id("n75its"), watch };
+    let its = Event::WrittenOff { attempt, task: Some(id("n75its")) };
+    let other = Event::WrittenOff { attempt: AttemptNo(1), task: Some(id("n75other")) };
+    let nobodys = Event::WrittenOff { attempt: AttemptNo(1), task: None };
+    for watch in
+        [Watch::NoUrl { since, held: true }, Watch::NotFound { since, held: true }, Watch::OtherKey { since }]
+    {
+        let stuck = generating(watch);
+        let ended = stuck.clone().apply(&its).unwrap();
+        let State::Failed { failure, task: Some(task) } = &ended else { panic!("{ended:?}") };
+        assert_eq!((failure.code.as_str(), failure.charged), (Failure::WRITTEN_OFF, Charged::Yes));
+        assert_eq!((task, ended.needs_person()), (&id("n75its"), None));
+        for older in [&other, &nobodys] {
+            assert_eq!(stuck.clone().apply(older), Ok(stuck.clone()), "an older attempt in doubt is settled");
+        }
+    }
+    for well in [Watch::Running, Watch::NoUrl { since, held: false }, Watch::NotFound { since, held: false }]
+    {
+        let followed = generating(well);
+        assert_eq!(followed.clone().apply(&its), Ok(followed), "nothing paid is dropped while it may come");
+    }
 }
 
 #[test]

@@ -24,6 +24,7 @@ use url::Url;
 use super::{
     classify,
     text::{chain, clean},
+    turns::Turns,
 };
 use crate::domain::{
     TaskId,
@@ -99,6 +100,7 @@ pub struct Api {
     base_url: String,
     authorization: HeaderValue,
     key: SecretString,
+    turns: Turns,
 }
 
 impl Api {
@@ -122,6 +124,7 @@ impl Api {
             base_url: base_url.to_owned(),
             authorization,
             key: settings.key.clone(),
+            turns: Turns::default(),
         })
     }
 
@@ -134,8 +137,9 @@ impl Api {
         evidence
     }
 
-    /// Asks what has become of `task`, at the base URL where it was made.
+    /// Asks what has become of `task`, at the base URL where it was made; never twice at once.
     pub async fn status(&self, base_url: &str, task: &TaskId) -> (PollAnswer, Echo) {
+        let _turn = self.turns.take(task.as_str()).await;
         match self.look(base_url, task.as_str()).await {
             Ok(seen) => classify::status(seen.status, &seen.headers, &seen.body, task),
             Err(why) => (PollAnswer::Unclear { why }, Echo::default()),

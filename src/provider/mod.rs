@@ -13,6 +13,7 @@ mod raw_server;
 mod retry_after;
 mod task_id;
 mod text;
+mod turns;
 mod wire;
 
 pub use http::{Api, Settings, SetupError};

@@ -1,10 +1,21 @@
 //! The caps: what is spent, held back or in doubt, and whether one more render fits. Read and reserved in the intent's own
 //! transaction, so that parallel workers can't overshoot.
+//!
+//! A day begins at local midnight and counts what the ledger dates later than that, too: a clock that is set back does
+//! not open yesterday's budget again, since today's attempts count in both days. It costs the days in between some room;
+//! so a clock that was wrong by more than [`CLOCK_ERROR`] is not believed, and its attempts count in no day but their own.
+
+use std::time::Duration;
 
 use sqlx::SqliteConnection;
 
-use super::{Result, row};
+use super::{Result, ledger, row};
 use crate::domain::{Credits, Timestamp};
+
+/// By how much a clock may have been ahead for its attempts to count until their day has come. A zone, a date typed
+/// wrong or a bad time server are off by days at most; with a clock that is off by more no certificate is valid, so that
+/// nothing is sent, and nothing paid.
+pub const CLOCK_ERROR: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Caps on what may be spent; zero is no cap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,22 +58,27 @@ pub struct Spent {
 
 impl Spent {
     pub(super) async fn read(c: &mut SqliteConnection, budget: &Budget, day: Timestamp) -> Result<Self> {
-        let mut sum = async |since: i64, cap: Credits| -> Result<Credits> {
-            if cap == Credits::ZERO {
-                return Ok(Credits::ZERO);
-            }
-            let n: i64 = sqlx::query_scalar(
-                "SELECT coalesce(sum(coalesce(charged, estimate)), 0) FROM attempts WHERE charge <> 'free' AND started_at >= ?",
-            )
-            .bind(since)
-            .fetch_one(&mut *c)
-            .await?;
-            Ok(Credits::new(u64::try_from(n).unwrap_or(0)))
+        // The day's rows are read only where somebody capped the day.
+        let day = match budget.per_day {
+            Credits::ZERO => Credits::ZERO,
+            _ => ledger::spent_between(c, day, day + CLOCK_ERROR).await?,
         };
-        Ok(Self {
-            day: sum(day.as_millis(), budget.per_day).await?,
-            total: sum(i64::MIN, budget.total).await?,
-        })
+        Ok(Self { day, total: ledger::total(c).await?.spent() })
+    }
+
+    /// So much of the day's cap and of the cap on everything is gone.
+    pub const fn new(day: Credits, total: Credits) -> Self {
+        Self { day, total }
+    }
+
+    /// What counts in the day; nothing where the day has no cap.
+    pub const fn of_day(&self) -> Credits {
+        self.day
+    }
+
+    /// What counts since there is a ledger.
+    pub const fn in_total(&self) -> Credits {
+        self.total
     }
 
     /// Reserves `estimate` if every cap allows it.

@@ -47,24 +47,42 @@ impl Store {
         gate(&mut *self.readers.acquire().await?).await
     }
 
+    /// The free probe of the key passed: the hold has ended, and stays on record until one job has been accepted.
+    pub async fn try_key(&self, now: Timestamp) -> Result<()> {
+        self.write(move |c, ring| {
+            Box::pin(async move {
+                sqlx::query("UPDATE holds SET until = ?, probe_at = NULL WHERE name = 'key'")
+                    .bind(now.as_millis())
+                    .execute(c)
+                    .await?;
+                ring.lane(Lane::Submit);
+                Ok(())
+            })
+        })
+        .await
+    }
+
     /// Postpones a hold's next probe.
     pub async fn probe_hold_later(&self, name: HoldName, at: Timestamp) -> Result<()> {
         self.write(move |c, _| Box::pin(async move { probe_later(c, name, at).await })).await
     }
 }
 
+/// Sets a hold; what is on record of it already has its say.
 pub(super) async fn set_hold(c: &mut SqliteConnection, hold: &Hold) -> Result<()> {
-    sqlx::query(
-        "INSERT INTO holds (name, since, why, until, probe_at) VALUES (?, ?, ?, ?, ?)
-         ON CONFLICT (name) DO UPDATE SET why = excluded.why, until = excluded.until, probe_at = excluded.probe_at",
-    )
-    .bind(hold.name.as_str())
-    .bind(hold.since.as_millis())
-    .bind(&hold.why)
-    .bind(hold.until.map(Timestamp::as_millis))
-    .bind(hold.probe_at.map(Timestamp::as_millis))
-    .execute(c)
-    .await?;
+    let earlier = holds(c).await?.into_iter().find(|earlier| earlier.name == hold.name);
+    let hold = match earlier {
+        Some(earlier) => &hold.clone().renewing(&earlier),
+        None => hold,
+    };
+    sqlx::query("INSERT OR REPLACE INTO holds (name, since, why, until, probe_at) VALUES (?, ?, ?, ?, ?)")
+        .bind(hold.name.as_str())
+        .bind(hold.since.as_millis())
+        .bind(&hold.why)
+        .bind(hold.until.map(Timestamp::as_millis))
+        .bind(hold.probe_at.map(Timestamp::as_millis))
+        .execute(c)
+        .await?;
     Ok(())
 }
 
@@ -72,6 +90,14 @@ pub(super) async fn lift(c: &mut SqliteConnection, name: HoldName) -> Result<boo
     let gone =
         sqlx::query("DELETE FROM holds WHERE name = ?").bind(name.as_str()).execute(c).await?.rows_affected();
     Ok(gone > 0)
+}
+
+/// A job was accepted: what is paid for was affordable, and a key on trial has passed.
+pub(super) async fn lift_by_acceptance(c: &mut SqliteConnection) -> Result<()> {
+    sqlx::query("DELETE FROM holds WHERE name = 'credits' OR (name = 'key' AND until IS NOT NULL)")
+        .execute(c)
+        .await?;
+    Ok(())
 }
 
 /// Lifts a hold that waits for a probe; the ones without are a person's, or look after themselves.

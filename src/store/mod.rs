@@ -8,6 +8,7 @@
 //! | [`enqueue`] | new jobs, not twice by accident |
 //! | [`inbox`] | files of the watched folder, with their jobs |
 //! | [`submit`] | intents through the gate, and the outcomes of attempts |
+//! | [`ledger`] | what each attempt costs or may cost: the only money |
 //! | [`budget`] | the caps, and what counts against them |
 //! | [`poll`] | due status calls and what they showed |
 //! | [`download`] | due downloads, their progress, their end |
@@ -16,6 +17,8 @@
 //! | [`control`] | holds, the gate's memory |
 //! | [`errand`] | status calls that a command asks the daemon for |
 //! | [`idle`] | whether anything can still move by itself |
+//! | [`pulse`] | the queue at a glance, at any length |
+//! | [`render_times`] | how long renders took |
 //! | [`view`] | reads: jobs, history, attempts, sums |
 //! | [`doorbell`] | wakes the daemon after another process's commit |
 //!
@@ -30,10 +33,13 @@ pub mod errand;
 mod error;
 pub mod idle;
 pub mod inbox;
+pub mod ledger;
 pub mod open;
 pub mod person;
 pub mod poll;
+pub mod pulse;
 pub mod recover;
+pub mod render_times;
 mod row;
 pub mod step;
 pub mod submit;

@@ -69,6 +69,19 @@ impl Store {
         self.write(move |c, ring| Box::pin(async move { take(c, ring, job, &event, now).await })).await
     }
 
+    /// Follows the paid task of another attempt, for free, after the one that the job followed has come to its end. The
+    /// videos that it brought stay.
+    pub async fn follow_other(&self, job: JobId, attempt: AttemptNo, now: Timestamp) -> Result<Moved> {
+        self.write(move |c, ring| {
+            Box::pin(async move {
+                let missing = StoreError::NoSuchAttempt { job, attempt: attempt.0 };
+                let task = task_of(c, job, attempt).await?.ok_or(missing)?;
+                take(c, ring, job, &Event::FollowedOther { task }, now).await
+            })
+        })
+        .await
+    }
+
     /// Whose task this is, if it is not this attempt's.
     pub async fn task_owner(&self, task: TaskId, job: JobId, attempt: AttemptNo) -> Result<Option<JobId>> {
         submit::owner(&mut *self.readers.acquire().await?, &task, job, attempt).await
@@ -88,7 +101,10 @@ impl Store {
                 let event = match resolution {
                     Resolution::Adopt(task) => adopt(c, job, attempt, task).await?,
                     Resolution::NotCharged => Event::ResolvedNotCharged { attempt },
-                    Resolution::WriteOff => Event::WrittenOff { attempt },
+                    Resolution::WriteOff => {
+                        let task = task_of(c, job, attempt).await?;
+                        Event::WrittenOff { attempt, task }
+                    }
                     Resolution::Resubmit => Event::Resubmitted { attempt },
                 };
                 if let Some(note) = note {
@@ -117,20 +133,26 @@ async fn adopt(c: &mut SqliteConnection, job: JobId, attempt: AttemptNo, task: T
     if let Some(owner) = submit::owner(c, &task, job, attempt).await? {
         return Err(StoreError::TaskTaken { task, owner });
     }
-    let has: Option<String> = sqlx::query_scalar("SELECT task_id FROM attempts WHERE job_id = ? AND n = ?")
-        .bind(job.0)
-        .bind(attempt.0)
-        .fetch_optional(&mut *c)
-        .await?
-        .flatten();
+    let has = task_of(c, job, attempt).await?;
     let event = Event::Accepted { attempt, task: task.clone(), charged: None, source: Source::Person };
     let label = state.label();
     let follows = state.apply(&event).is_ok_and(|next| next.task() == Some(&task));
-    if has.is_some_and(|has| has != task.as_str()) && !follows {
+    if has.is_some_and(|has| has != task) && !follows {
         let why = "this attempt has a task already, and it does well";
         return Err(StoreError::NotNow { job, state: label, why });
     }
     Ok(event)
+}
+
+/// The task that an attempt made, as far as anybody knows.
+async fn task_of(c: &mut SqliteConnection, job: JobId, attempt: AttemptNo) -> Result<Option<TaskId>> {
+    let task: Option<String> = sqlx::query_scalar("SELECT task_id FROM attempts WHERE job_id = ? AND n = ?")
+        .bind(job.0)
+        .bind(attempt.0)
+        .fetch_optional(c)
+        .await?
+        .flatten();
+    Ok(task.and_then(|task| TaskId::parse(&task)))
 }
 
 async fn take(

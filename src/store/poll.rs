@@ -5,7 +5,7 @@ use std::{collections::HashSet, time::Duration};
 use sqlx::SqliteConnection;
 
 use super::{
-    Result, Store, StoreError, control,
+    Result, Store, StoreError, control, render_times,
     row::{self, select_job},
     step::{Fence, Step, step},
     writer::Ring,
@@ -95,18 +95,19 @@ async fn settle(
     now: Timestamp,
 ) -> Result<()> {
     if let Some((name, why)) = &plan.hold {
-        let hold =
-            Hold { name: *name, since: now, why: why.clone(), until: None, probe_at: Some(plan.due_at) };
-        control::set_hold(c, &hold).await?;
+        control::set_hold(c, &Hold::new(*name, why.clone(), now)).await?;
     }
     // The look itself changes nothing that a person's command could conflict with: it does not raise the version.
-    let seen = sqlx::query("UPDATE jobs SET polls = polls + 1, due_at = ? WHERE id = ? AND version = ?")
-        .bind(plan.due_at.as_millis())
-        .bind(job.0)
-        .bind(read.0)
-        .execute(&mut *c)
-        .await?
-        .rows_affected();
+    let seen = sqlx::query(
+        "UPDATE jobs SET polls = polls + 1, due_at = ?, running_at = coalesce(?, running_at) WHERE id = ? AND version = ?",
+    )
+    .bind(plan.due_at.as_millis())
+    .bind(plan.running.then_some(now.as_millis()))
+    .bind(job.0)
+    .bind(read.0)
+    .execute(&mut *c)
+    .await?
+    .rows_affected();
     if seen == 0 {
         return Err(StoreError::Stale { job });
     }
@@ -115,7 +116,10 @@ async fn settle(
         return Ok(());
     };
     match event {
-        Event::Succeeded { .. } => insert_outputs(c, job, &plan.urls).await?,
+        Event::Succeeded { .. } => {
+            render_times::remember(c, job, now).await?;
+            insert_outputs(c, job, &plan.urls).await?;
+        }
         Event::LinkRenewed => renew_outputs(c, job, &plan.urls).await?,
         _ => {}
     }

@@ -3,13 +3,14 @@
 
 use sqlx::{Row, SqliteConnection};
 
-use super::{Result, StoreError, row, writer::Ring};
+use super::{Result, StoreError, ledger, row, writer::Ring};
 use crate::domain::{
     Credits, Event, State, Timestamp,
-    attempt::{self, AttemptNo, Charge, Outcome},
+    attempt::{self, AttemptNo, Outcome},
     job::{JobId, Version},
     key::JobKey,
-    state::{Failure, Lane},
+    plan::poll::MAX_OUTPUTS,
+    state::{Failure, Lane, TaskId},
 };
 
 /// What must still be true for a step to be taken.
@@ -71,21 +72,20 @@ pub(super) async fn step(c: &mut SqliteConnection, ring: &mut Ring, s: &Step<'_>
     if let Some((n, outcome, charged)) = settled {
         settle(c, s, n, outcome, charged).await?;
     }
-    if let Event::Succeeded { charged: Some(charged), .. } = s.event {
-        settle_final_charge(c, s.job, &to, *charged).await?;
-    }
+    settle_end(c, s, &from).await?;
     let next = Version(version.0 + 1);
     write_job(c, s, &to, version, next).await?;
     insert_history(c, s.job, next, s.at, s.event, Some(&from), &to).await?;
     if to.task().is_some() && to.task() != from.task() {
         ask_where_it_was_made(c, s.job, &to).await?;
-        forget_other_videos(c, s.job).await?;
+        forget_other_videos(c, s).await?;
     }
-    if settled.is_some() || matches!(s.event, Event::Succeeded { .. }) {
-        sum_attempts(c, s.job).await?;
-    }
+    mark_unfollowed(c, s, &from, &to).await?;
     if to.has_ended() {
         end(c, s.job, &to).await?;
+    }
+    if settled.is_some() || to.has_ended() || matches!(s.event, Event::Succeeded { .. }) {
+        sum_ledger(c, s.job).await?;
     }
     if matches!(s.event, Event::Requeued) {
         take_key_again(c, s.job).await?;
@@ -174,13 +174,14 @@ async fn settle(
         return Ok(());
     }
     let missing = || StoreError::NoSuchAttempt { job: s.job, attempt: n.0 };
-    let found: String = sqlx::query_scalar("SELECT outcome FROM attempts WHERE job_id = ? AND n = ?")
+    let found = sqlx::query("SELECT outcome, task_id FROM attempts WHERE job_id = ? AND n = ?")
         .bind(s.job.0)
         .bind(n.0)
         .fetch_optional(&mut *c)
         .await?
         .ok_or_else(missing)?;
-    let current = row::outcome(&found)?;
+    let current = row::outcome(found.try_get("outcome")?)?;
+    let earlier: Option<String> = found.try_get("task_id")?;
     // `--resubmit` leaves its attempt in doubt, and a lost video that is written off stays charged: that is no change.
     let unchanged = match s.event {
         Event::Resubmitted { .. } => current == outcome,
@@ -197,36 +198,24 @@ async fn settle(
         Event::Accepted { task, .. } => Some(task.as_str()),
         _ => None,
     };
-    sqlx::query(
-        "UPDATE attempts SET outcome = ?, charge = ?, charged = coalesce(?, charged), task_id = coalesce(?, task_id),
-            answered_at = coalesce(answered_at, ?) WHERE job_id = ? AND n = ?",
-    )
-    .bind(outcome.as_str())
-    .bind(outcome.charge().as_str())
-    .bind(charged.map(row::credits))
-    .bind(task)
-    .bind(s.at.as_millis())
-    .bind(s.job.0)
-    .bind(n.0)
-    .execute(c)
-    .await?;
-    Ok(())
+    sqlx::query("UPDATE attempts SET outcome = ?, task_id = coalesce(?, task_id) WHERE job_id = ? AND n = ?")
+        .bind(outcome.as_str())
+        .bind(task)
+        .bind(s.job.0)
+        .bind(n.0)
+        .execute(&mut *c)
+        .await?;
+    let another_task = task.is_some() && earlier.is_some() && task != earlier.as_deref();
+    ledger::settle(c, s.job, n, outcome, charged, another_task).await
 }
 
-/// Status names the final charge: it replaces what the submit's answer said.
-async fn settle_final_charge(
-    c: &mut SqliteConnection,
-    job: JobId,
-    to: &State,
-    charged: Credits,
-) -> Result<()> {
-    sqlx::query("UPDATE attempts SET charged = ? WHERE job_id = ? AND task_id = ?")
-        .bind(row::credits(charged))
-        .bind(job.0)
-        .bind(to.task().map(|t| t.as_str()))
-        .execute(c)
-        .await?;
-    Ok(())
+/// What the end of a task says of its money.
+async fn settle_end(c: &mut SqliteConnection, s: &Step<'_>, from: &State) -> Result<()> {
+    match (s.event, from.task()) {
+        (Event::Succeeded { charged, .. }, Some(task)) => ledger::succeeded(c, s.job, task, *charged).await,
+        (Event::TaskFailed { charged, .. }, Some(task)) => ledger::failed(c, s.job, task, *charged).await,
+        (_, _) => Ok(()),
+    }
 }
 
 /// A task is asked for at the base URL of the attempt that made it, which need not be the last one.
@@ -242,17 +231,58 @@ async fn ask_where_it_was_made(c: &mut SqliteConnection, job: JobId, to: &State)
     Ok(())
 }
 
-/// The job follows another task from now on: what was fetched of an earlier one is no part of its videos. The files stay.
-async fn forget_other_videos(c: &mut SqliteConnection, job: JobId) -> Result<()> {
-    sqlx::query("DELETE FROM outputs WHERE job_id = ?").bind(job.0).execute(c).await?;
+/// A paid task that the job does not follow is on record until it is followed, or written off: a job must not look as if
+/// all were well while a video that was paid for is not asked for.
+async fn mark_unfollowed(c: &mut SqliteConnection, s: &Step<'_>, from: &State, to: &State) -> Result<()> {
+    let mut mark = async |task: &TaskId, unfollowed: bool| -> Result<()> {
+        sqlx::query("UPDATE attempts SET unfollowed = ? WHERE job_id = ? AND task_id = ?")
+            .bind(unfollowed)
+            .bind(s.job.0)
+            .bind(task.as_str())
+            .execute(&mut *c)
+            .await?;
+        Ok(())
+    };
+    if let Some(task) = to.task().filter(|task| from.task() != Some(task)) {
+        mark(task, false).await?;
+    }
+    match (s.event, from) {
+        (Event::Accepted { task, .. }, _) if to.task() != Some(task) => mark(task, true).await?,
+        (Event::WrittenOff { task: Some(task), .. }, _) => mark(task, false).await?,
+        // Turned up while another attempt was on the wire, and that one made a task of its own.
+        (_, State::Submitting { accepted: Some(task), .. }) if to.task() != Some(task) => {
+            mark(task, true).await?;
+        }
+        (_, _) => {}
+    }
     Ok(())
 }
 
-async fn sum_attempts(c: &mut SqliteConnection, job: JobId) -> Result<()> {
+/// The job follows another task from now on: what was fetched of an earlier one is no part of its videos. The files stay.
+/// So do the rows of whole videos when the other task is one more: out of the way, behind any place a task can give.
+async fn forget_other_videos(c: &mut SqliteConnection, s: &Step<'_>) -> Result<()> {
+    let one_more = matches!(s.event, Event::FollowedOther { .. });
+    sqlx::query("DELETE FROM outputs WHERE job_id = ? AND NOT (? AND published_at IS NOT NULL)")
+        .bind(s.job.0)
+        .bind(one_more)
+        .execute(&mut *c)
+        .await?;
+    sqlx::query(
+        "UPDATE outputs SET idx = idx + ?2 + 1 + (SELECT max(idx) FROM outputs WHERE job_id = ?1) WHERE job_id = ?1",
+    )
+    .bind(s.job.0)
+    .bind(i64::try_from(MAX_OUTPUTS).unwrap_or(i64::MAX))
+    .execute(c)
+    .await?;
+    Ok(())
+}
+
+/// What the job shows of its attempts' money: what the provider keeps, as far as it has said.
+async fn sum_ledger(c: &mut SqliteConnection, job: JobId) -> Result<()> {
     sqlx::query(
         "UPDATE jobs SET
-            charged = (SELECT sum(charged) FROM attempts WHERE job_id = jobs.id),
-            paid_attempts = (SELECT count(*) FROM attempts WHERE job_id = jobs.id AND charge <> 'free')
+            charged = (SELECT sum(charged - refunded) FROM ledger WHERE job_id = jobs.id),
+            paid_attempts = (SELECT count(*) FROM ledger WHERE job_id = jobs.id AND charge <> 'free')
          WHERE id = ?",
     )
     .bind(job.0)
@@ -262,21 +292,12 @@ async fn sum_attempts(c: &mut SqliteConnection, job: JobId) -> Result<()> {
 }
 
 /// A job has ended: at `done` the charge replaces what earlier `INTERNAL_ERROR`s held back, and a provably uncharged
-/// end frees the key.
+/// end frees the key. A task whose credits all came back is uncharged by the provider's own word.
 async fn end(c: &mut SqliteConnection, job: JobId, to: &State) -> Result<()> {
     if matches!(to, State::Done { .. }) {
-        sqlx::query("UPDATE attempts SET charge = 'free' WHERE job_id = ? AND outcome = 'internal_error'")
-            .bind(job.0)
-            .execute(&mut *c)
-            .await?;
+        return ledger::free_internal_errors(c, job).await;
     }
-    let maybe_paid: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM attempts WHERE job_id = ? AND charge <> ?")
-            .bind(job.0)
-            .bind(Charge::Free.as_str())
-            .fetch_one(&mut *c)
-            .await?;
-    if maybe_paid == 0 && !matches!(to, State::Done { .. }) {
+    if !ledger::maybe_paid(c, job).await? {
         sqlx::query("DELETE FROM keys WHERE key = (SELECT key FROM jobs WHERE id = ?) AND job_id = ?")
             .bind(job.0)
             .bind(job.0)

@@ -6,7 +6,7 @@ use sqlx::{Row, SqliteConnection};
 use super::{
     Result, Store,
     budget::{Budget, Spent},
-    control, row,
+    control, ledger, row,
     step::{Fence, Moved, Step, step},
     writer::Ring,
 };
@@ -17,13 +17,10 @@ use crate::domain::{
     hold::{Hold, HoldName},
     job::Version,
     key::hex,
-    plan::submit::{SubmitPlan, claimed_twice},
+    plan::submit::{LONGEST_DEFERRAL, SubmitPlan, claimed_twice},
     retry::Dice,
     state::TaskId,
 };
-
-/// While the account was empty, one job is tried this often: a top-up is noticed without a command.
-const CREDITS_PROBE_EVERY: std::time::Duration = std::time::Duration::from_secs(900);
 
 /// Jobs looked at beyond those that may leave, so that one which does not fit the budget does not stop a cheaper one
 /// behind it.
@@ -88,20 +85,32 @@ impl Store {
     }
 
     async fn anything_to_submit(&self, now: Timestamp) -> Result<bool> {
-        let due: i64 =
-            sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM jobs WHERE lane = 'submit' AND due_at <= ?)")
-                .bind(now.as_millis())
-                .fetch_one(&self.readers)
-                .await?;
+        // Each by a partial index, whose very words these are: what a person scheduled, and what klingd put off.
+        let due: i64 = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM jobs WHERE lane = 'submit' AND due_at IS not_before AND due_at <= ?1)
+                 OR EXISTS (SELECT 1 FROM jobs WHERE lane = 'submit' AND due_at IS NOT not_before
+                            AND due_at <= ?1)
+                 OR EXISTS (SELECT 1 FROM jobs WHERE lane = 'submit' AND due_at IS NOT not_before
+                            AND due_at > ?2 AND coalesce(not_before, ?1) <= ?1)",
+        )
+        .bind(now.as_millis())
+        .bind((now + LONGEST_DEFERRAL).as_millis())
+        .fetch_one(&self.readers)
+        .await?;
         Ok(due == 1)
     }
 
     async fn next_submit(&self, now: Timestamp) -> Result<Option<Timestamp>> {
-        let next: Option<i64> =
-            sqlx::query_scalar("SELECT min(due_at) FROM jobs WHERE lane = 'submit' AND due_at > ?")
-                .bind(now.as_millis())
-                .fetch_one(&self.readers)
-                .await?;
+        let next: Option<i64> = sqlx::query_scalar(
+            "SELECT min(due_at) FROM (
+                SELECT min(due_at) AS due_at FROM jobs
+                WHERE lane = 'submit' AND due_at IS not_before AND due_at > ?1
+                UNION ALL
+                SELECT min(due_at) FROM jobs WHERE lane = 'submit' AND due_at IS NOT not_before AND due_at > ?1)",
+        )
+        .bind(now.as_millis())
+        .fetch_one(&self.readers)
+        .await?;
         Ok(next.map(Timestamp::from_millis))
     }
 
@@ -143,9 +152,11 @@ async fn claim(
 ) -> Result<Claimed> {
     let holds = control::holds(c).await?;
     let in_force: Vec<&Hold> = holds.iter().filter(|h| h.holds(now)).collect();
-    let probing_credits = matches!(in_force.as_slice(),
-        [Hold { name: HoldName::Credits, probe_at: Some(at), .. }] if *at <= now);
-    if !in_force.is_empty() && !probing_credits {
+    let probed = match in_force.as_slice() {
+        [hold] if hold.name == HoldName::Credits && hold.probe_is_due(now) => Some(*hold),
+        _ => None,
+    };
+    if !in_force.is_empty() && probed.is_none() {
         let next_at =
             in_force.iter().flat_map(|h| [h.until, h.probe_at]).flatten().filter(|t| *t > now).min();
         return Ok(Claimed { intents: Vec::new(), next_at });
@@ -157,7 +168,9 @@ async fn claim(
         Admission::ClosedUntil(until) => return Ok(Claimed { intents: Vec::new(), next_at: Some(until) }),
         Admission::Full => return Ok(Claimed { intents: Vec::new(), next_at: gate.opens_at(now) }),
     };
-    let free = if probing_credits { free.min(1) } else { free };
+    // One job finds out, alone, whether the others may go.
+    let one_by_one = probed.is_some() || holds.iter().any(|hold| hold.is_on_trial(now));
+    let free = if one_by_one { free.min(1_u32.saturating_sub(on_the_wire)) } else { free };
     let mut spent = Spent::read(c, &policy.budget, day).await?;
     let mut intents = Vec::new();
     for job in due(c, free, now).await? {
@@ -170,8 +183,8 @@ async fn claim(
         }
         intents.push(intend(c, ring, job, policy, now).await?);
     }
-    if probing_credits && !intents.is_empty() {
-        control::probe_later(c, HoldName::Credits, now + CREDITS_PROBE_EVERY).await?;
+    if let Some(at) = probed.and_then(|hold| hold.next_probe(now)).filter(|_| !intents.is_empty()) {
+        control::probe_later(c, HoldName::Credits, at).await?;
     }
     Ok(Claimed { intents, next_at: None })
 }
@@ -187,16 +200,19 @@ struct DueJob {
     deferrals: u32,
 }
 
-/// The next jobs in order: higher priority first, then the oldest.
+/// The next jobs in order: higher priority first, then the oldest. What klingd put off further than it ever does is due.
 async fn due(c: &mut SqliteConnection, free: u32, now: Timestamp) -> Result<Vec<DueJob>> {
     let rows = sqlx::query(
         "SELECT id, version, request, estimate, max_credits,
             (SELECT coalesce(max(n), 0) FROM attempts a WHERE a.job_id = j.id) AS last_attempt,
             (SELECT count(*) FROM attempts a WHERE a.job_id = j.id AND a.outcome = 'internal_error') AS internal_errors,
             (SELECT count(*) FROM attempts a WHERE a.job_id = j.id AND a.outcome = 'deferred') AS deferrals
-         FROM jobs j WHERE lane = 'submit' AND due_at <= ? ORDER BY priority DESC, id LIMIT ?",
+         FROM jobs j WHERE lane = 'submit'
+            AND (due_at <= ?1 OR (due_at > ?2 AND due_at IS NOT not_before AND coalesce(not_before, ?1) <= ?1))
+         ORDER BY priority DESC, id LIMIT ?3",
     )
     .bind(now.as_millis())
+    .bind((now + LONGEST_DEFERRAL).as_millis())
     .bind(i64::from(free) + LOOK_PAST)
     .fetch_all(c)
     .await?;
@@ -226,8 +242,8 @@ async fn intend(
     let attempt = AttemptNo(job.last_attempt + 1);
     let body = job.request.into_bytes();
     sqlx::query(
-        "INSERT INTO attempts (job_id, n, started_at, request, request_sha256, base_url, key_fingerprint, estimate, outcome, charge)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'open', 'reserved')",
+        "INSERT INTO attempts (job_id, n, started_at, request, request_sha256, base_url, key_fingerprint, outcome)
+         VALUES (?, ?, ?, ?, ?, ?, ?, 'open')",
     )
     .bind(job.id.0)
     .bind(attempt.0)
@@ -236,9 +252,9 @@ async fn intend(
     .bind(hex(&Sha256::digest(&body)))
     .bind(&policy.base_url)
     .bind(&policy.key_fingerprint)
-    .bind(row::credits(job.estimate))
     .execute(&mut *c)
     .await?;
+    ledger::reserve(c, job.id, attempt, now).await?;
     let event = Event::SubmitStarted { attempt };
     let fence = Fence::Version(job.version);
     step(
@@ -287,13 +303,11 @@ async fn settle(c: &mut SqliteConnection, ring: &mut Ring, o: &SubmitOutcome) ->
         ring.lane(crate::domain::state::Lane::Submit);
     }
     if let Some((name, why, until)) = &o.plan.hold {
-        let probe_at = matches!(name, HoldName::Credits | HoldName::Key).then(|| o.now + CREDITS_PROBE_EVERY);
-        let hold = Hold { name: *name, since: o.now, why: why.clone(), until: *until, probe_at };
+        let hold = Hold { until: *until, ..Hold::new(*name, why.clone(), o.now) };
         control::set_hold(c, &hold).await?;
     }
     if matches!(event, Event::Accepted { .. }) {
-        // What was paid for was affordable.
-        control::lift(c, HoldName::Credits).await?;
+        control::lift_by_acceptance(c).await?;
     }
     let due_at = match event {
         Event::SubmitDeferred { .. } => o.plan.due_at.max(not_before(c, o.job).await?),

@@ -8,6 +8,7 @@ use super::{
     Result, Store, StoreError,
     budget::{Budget, Spent},
     download::{self, Output},
+    ledger,
     row::{self, select_job},
 };
 use crate::domain::{
@@ -45,7 +46,7 @@ pub struct HistoryRow {
 
 /// One POST.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(missing_docs, reason = "the columns of the ledger")]
+#[expect(missing_docs, reason = "the columns of the attempt and of its row in the ledger")]
 pub struct AttemptRow {
     pub n: AttemptNo,
     pub started_at: Timestamp,
@@ -54,21 +55,15 @@ pub struct AttemptRow {
     pub charge: String,
     pub estimate: Credits,
     pub charged: Option<Credits>,
+    pub refunded: Credits,
     pub task_id: Option<String>,
     pub base_url: String,
     pub key_fingerprint: String,
     pub request: Vec<u8>,
     pub evidence: Option<Evidence>,
     pub note: Option<String>,
-}
-
-/// Sums of the ledger.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each field is a word of the ledger")]
-pub struct Sums {
-    pub charged: Credits,
-    pub reserved: Credits,
-    pub in_doubt: Credits,
+    /// Its task is paid, and the job has never followed it.
+    pub unfollowed: bool,
 }
 
 /// Finished jobs that a plain `list` shows after the active ones.
@@ -181,8 +176,9 @@ impl Store {
     /// A job's attempts, oldest first.
     pub async fn attempts(&self, id: JobId) -> Result<Vec<AttemptRow>> {
         let rows = sqlx::query(
-            "SELECT n, started_at, answered_at, outcome, charge, estimate, charged, task_id, base_url, key_fingerprint,
-                request, evidence, note FROM attempts WHERE job_id = ? ORDER BY n",
+            "SELECT n, started_at, answered_at, outcome, charge, estimate, charged, refunded, task_id, base_url,
+                key_fingerprint, request, evidence, note, unfollowed
+             FROM attempts JOIN ledger USING (job_id, n) WHERE job_id = ? ORDER BY n",
         )
         .bind(id.0)
         .fetch_all(&self.readers)
@@ -197,6 +193,7 @@ impl Store {
                     charge: r.try_get("charge")?,
                     estimate: row::money(r, "estimate")?.unwrap_or_default(),
                     charged: row::money(r, "charged")?,
+                    refunded: row::money(r, "refunded")?.unwrap_or_default(),
                     task_id: r.try_get("task_id")?,
                     base_url: r.try_get("base_url")?,
                     key_fingerprint: r.try_get("key_fingerprint")?,
@@ -206,13 +203,14 @@ impl Store {
                         .map(serde_json::from_str)
                         .transpose()?,
                     note: r.try_get("note")?,
+                    unfollowed: r.try_get("unfollowed")?,
                 })
             })
             .collect()
     }
 
-    /// What SQLite finds wrong with the file or with references between its rows; nothing when all is well. It reads
-    /// the whole database.
+    /// What is wrong with the file, with references between its rows or with the books; nothing when all is well. It
+    /// reads the whole database.
     pub async fn check(&self) -> Result<Vec<String>> {
         let mut c = self.readers.acquire().await?;
         let mut found: Vec<String> = sqlx::query_scalar("PRAGMA integrity_check").fetch_all(&mut *c).await?;
@@ -221,6 +219,7 @@ impl Store {
             let (table, parent): (String, String) = (row.try_get(0)?, row.try_get(2)?);
             found.push(format!("a row of {table} refers to a row of {parent} that is not there"));
         }
+        found.extend(ledger::check(&mut c).await?);
         Ok(found)
     }
 
@@ -242,8 +241,8 @@ impl Store {
     /// Jobs that went on (`resolve --resubmit`) while an attempt of theirs is still in doubt; the oldest few.
     pub async fn open_doubts(&self) -> Result<Vec<JobId>> {
         let ids: Vec<i64> = sqlx::query_scalar(
-            "SELECT DISTINCT a.job_id FROM attempts a JOIN jobs j ON j.id = a.job_id
-             WHERE a.charge = 'in_doubt' AND j.state <> 'in_doubt' ORDER BY a.job_id LIMIT ?",
+            "SELECT DISTINCT l.job_id FROM ledger l JOIN jobs j ON j.id = l.job_id
+             WHERE l.charge = 'in_doubt' AND j.state <> 'in_doubt' ORDER BY l.job_id LIMIT ?",
         )
         .bind(RECENT)
         .fetch_all(&self.readers)
@@ -251,19 +250,15 @@ impl Store {
         Ok(ids.into_iter().map(JobId).collect())
     }
 
-    /// Sums of the ledger since a time.
-    pub async fn sums(&self, since: Timestamp) -> Result<Sums> {
-        let r = sqlx::query(
-            "SELECT coalesce(sum(coalesce(charged, estimate)) FILTER (WHERE charge = 'charged'), 0) AS charged,
-                coalesce(sum(estimate) FILTER (WHERE charge = 'reserved'), 0) AS reserved,
-                coalesce(sum(estimate) FILTER (WHERE charge = 'in_doubt'), 0) AS in_doubt
-             FROM attempts WHERE charge <> 'free' AND started_at >= ?",
+    /// Jobs with a task that is paid and that they never followed; the oldest few.
+    pub async fn unfollowed(&self) -> Result<Vec<JobId>> {
+        let ids: Vec<i64> = sqlx::query_scalar(
+            "SELECT DISTINCT job_id FROM attempts WHERE unfollowed = 1 ORDER BY job_id LIMIT ?",
         )
-        .bind(since.as_millis())
-        .fetch_one(&self.readers)
+        .bind(RECENT)
+        .fetch_all(&self.readers)
         .await?;
-        let sum = |column| row::money(&r, column).map(Option::unwrap_or_default);
-        Ok(Sums { charged: sum("charged")?, reserved: sum("reserved")?, in_doubt: sum("in_doubt")? })
+        Ok(ids.into_iter().map(JobId).collect())
     }
 
     /// What counts against the caps; `day` is the start of the local day.

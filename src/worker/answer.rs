@@ -4,7 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Result;
 
-use super::evidence::{Spool, Spooled};
+use super::{
+    evidence::{Spool, Spooled},
+    money,
+    schedules::Schedules,
+};
 use crate::{
     clock::Clock,
     domain::{
@@ -32,8 +36,8 @@ pub struct Answers {
     pub gate: GatePolicy,
     /// `submit.on_internal_error = "hold"`.
     pub hold_on_internal_error: bool,
-    /// The first look at a new task.
-    pub poll_first: Duration,
+    /// When a new task is looked at first.
+    pub schedules: Schedules,
 }
 
 /// What reading an answer needs to know about its job.
@@ -42,6 +46,8 @@ pub(super) struct Reader {
     pub internal_errors: u32,
     pub deferrals: u32,
     pub estimate: Credits,
+    /// The first look at the task, after the submit.
+    pub first_look: Duration,
 }
 
 impl Answers {
@@ -75,29 +81,12 @@ impl Answers {
             not_sent: reader.deferrals,
             key_works,
             hold_on_internal_error: self.hold_on_internal_error,
-            poll_first: self.poll_first,
+            // It counts from the submit, like everything that is learned.
+            poll_first: reader.first_look.saturating_sub(evidence.took()),
         };
         let plan = plan::answered(&answer, &facts, now, dice);
-        let note = note(&answer, reader.estimate);
+        let note = money::at_submit(&answer, reader.estimate);
         let attempt = reader.attempt;
         Ok(SubmitOutcome { job, attempt, plan, evidence, note, gate: self.gate, now, dice })
-    }
-}
-
-fn note(answer: &SubmitAnswer, estimate: Credits) -> Option<String> {
-    match answer {
-        SubmitAnswer::Accepted { salvaged: true, task, .. } => {
-            Some(format!("the answer was cut; task {task} was salvaged from what came"))
-        }
-        SubmitAnswer::Accepted { charged: Some(charged), .. } if *charged != estimate => {
-            Some(format!("price drift: {charged} credits were charged, {estimate} expected"))
-        }
-        SubmitAnswer::Accepted { charged: None, .. } => {
-            Some(format!("the provider did not say what it charged; {estimate} credits are counted"))
-        }
-        SubmitAnswer::Accepted { .. }
-        | SubmitAnswer::Refused(_)
-        | SubmitAnswer::Deferred { .. }
-        | SubmitAnswer::Unknown { .. } => None,
     }
 }

@@ -1,25 +1,25 @@
 //! The errand lane: free status calls for commands (the daemon has the key, they may not), and the slow probe that
 //! finds out whether a refused key works again.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc};
 
 use anyhow::Result;
 use tokio::sync::Notify;
 use tracing::info;
 
-use super::{Lane, Look};
+use super::{Lane, Look, poll::PollLane};
 use crate::{
     clock::Clock,
-    domain::{JobId, hold::HoldName},
+    domain::{
+        JobId,
+        hold::{Hold, HoldName},
+    },
     provider::Api,
     store::{
         Store,
         errand::{Errand, ErrandAnswer},
     },
 };
-
-/// How often a refused key is tried again, by a call that costs nothing.
-const KEY_PROBE_EVERY: Duration = Duration::from_secs(300);
 
 /// Runs errands.
 pub struct ErrandLane {
@@ -29,14 +29,16 @@ pub struct ErrandLane {
     pub api: Arc<Api>,
     /// The clock.
     pub clock: Clock,
+    /// Errands do not wait for their turn among thousands of polls, but they count against `poll.max_per_second`.
+    pub polls: Arc<PollLane>,
 }
 
 /// One errand.
 pub enum Work {
     /// Ask about a task.
     Ask(Errand),
-    /// Try the key.
-    ProbeKey,
+    /// Find out by a free call whether the key of this hold works again.
+    ProbeKey(Hold),
 }
 
 impl Lane for ErrandLane {
@@ -60,30 +62,39 @@ impl Lane for ErrandLane {
         if let Some(errand) = self.store.open_errands().await?.into_iter().next() {
             return Ok(Look { work: vec![(nobody, Work::Ask(errand))], next_at: None });
         }
-        let key = self.store.holds().await?.into_iter().find(|h| h.name == HoldName::Key);
-        let probe_at = key.and_then(|hold| hold.probe_at);
-        match probe_at {
-            Some(at) if at <= self.clock.now() => {
-                Ok(Look { work: vec![(nobody, Work::ProbeKey)], next_at: None })
+        let now = self.clock.now();
+        let key = self.store.holds().await?.into_iter().find(|hold| hold.name == HoldName::Key);
+        match key.filter(|hold| hold.holds(now)) {
+            Some(hold) if hold.probe_is_due(now) => {
+                Ok(Look { work: vec![(nobody, Work::ProbeKey(hold))], next_at: None })
             }
-            next_at => Ok(Look { work: Vec::new(), next_at }),
+            hold => Ok(Look { work: Vec::new(), next_at: hold.and_then(|hold| hold.probe_at) }),
         }
     }
 
     async fn step(&self, work: Work) -> Result<()> {
+        self.polls.counts_another();
         match work {
             Work::Ask(errand) => {
                 let (answer, echo) = self.api.status(&errand.base_url, &errand.task).await;
                 self.store.answer(errand.id, ErrandAnswer::of(&answer, echo), self.clock.now()).await?;
             }
-            Work::ProbeKey => {
-                if self.api.key_works().await == Some(true) {
-                    self.store.lift(vec![HoldName::Key]).await?;
-                    info!(hold = "key", "the key works again: submits go on");
-                } else {
-                    self.store.probe_hold_later(HoldName::Key, self.clock.now() + KEY_PROBE_EVERY).await?;
-                }
-            }
+            Work::ProbeKey(hold) => self.probe_key(&hold).await?,
+        }
+        Ok(())
+    }
+}
+
+impl ErrandLane {
+    async fn probe_key(&self, hold: &Hold) -> Result<()> {
+        let works = self.api.key_works().await == Some(true);
+        let now = self.clock.now();
+        if works {
+            self.store.try_key(now).await?;
+            info!(hold = "key", since = %hold.since, "the key works again: one job is tried, then the others");
+        } else if let Some(at) = hold.next_probe(now) {
+            self.store.probe_hold_later(HoldName::Key, at).await?;
+            info!(hold = "key", since = %hold.since, next = %at, "the key does not work yet: {}", hold.name.remedy());
         }
         Ok(())
     }

@@ -9,10 +9,12 @@ pub mod download;
 pub mod errand;
 pub mod evidence;
 mod fetch;
+mod money;
 pub mod poll;
 mod publish;
 pub mod recover;
 mod retry;
+pub mod schedules;
 pub mod submit;
 
 use std::{

@@ -9,11 +9,11 @@ use anyhow::Result;
 use tokio::sync::Notify;
 use tracing::{debug, info, warn};
 
-use super::{Lane, Look};
+use super::{Lane, Look, money, schedules::Schedules};
 use crate::{
     clock::Clock,
     domain::{
-        Event, Job, JobId, Timestamp,
+        Credits, Event, Job, JobId, RenderKind, Timestamp,
         pace::Pace,
         plan::{
             download::{DownloadPolicy, FetchFacts, given_up},
@@ -34,6 +34,7 @@ pub struct PollLane {
     store: Store,
     api: Arc<Api>,
     clock: Clock,
+    schedules: Schedules,
     policy: PollPolicy,
     downloads: DownloadPolicy,
     key_fingerprint: String,
@@ -67,10 +68,25 @@ const MAX_WORDS: usize = 50;
 
 impl PollLane {
     /// A lane that obeys `settings`.
-    pub fn new(store: Store, api: Arc<Api>, clock: Clock, settings: PollSettings) -> Self {
+    pub fn new(
+        store: Store,
+        api: Arc<Api>,
+        clock: Clock,
+        schedules: Schedules,
+        settings: PollSettings,
+    ) -> Self {
         let PollSettings { policy, downloads, max_per_second, key_fingerprint } = settings;
         let manners = Manners { pace: Pace::new(max_per_second), quiet_until: None, words: HashSet::new() };
-        Self { store, api, clock, policy, downloads, key_fingerprint, manners: Mutex::new(manners) }
+        Self {
+            store,
+            api,
+            clock,
+            schedules,
+            policy,
+            downloads,
+            key_fingerprint,
+            manners: Mutex::new(manners),
+        }
     }
 
     fn manners(&self) -> std::sync::MutexGuard<'_, Manners> {
@@ -85,6 +101,11 @@ impl PollLane {
             return Err(until);
         }
         manners.pace.take(want, now)
+    }
+
+    /// Counts a status call that another lane makes.
+    pub(super) fn counts_another(&self) {
+        self.manners().pace.owe();
     }
 
     /// The end of a job whose links stayed dead, when even status has had no fresh one for long enough.
@@ -150,10 +171,15 @@ impl Lane for PollLane {
         reach(Point::PollAnswered);
         self.log_new_word(&answer);
         let now = self.clock.now();
+        let says_the_price = matches!(answer, PollAnswer::Succeeded { .. } | PollAnswer::Failed { .. });
+        let kind = RenderKind::from(&job.request);
         let facts = PollFacts {
             submitted_at: job.submitted_at.unwrap_or(now),
             same_key: made.key_fingerprint == self.key_fingerprint,
+            counted: if says_the_price { self.store.counted(job.id, &task).await? } else { job.estimate },
             policy: self.policy,
+            schedule: self.schedules.of(kind).await?,
+            share: self.schedules.share(now).await?,
         };
         let mut plan = plan::seen(&job.state, &answer, &facts, now, self.clock.dice());
         let no_fresh_link = plan.event.is_none() && plan::says_no_link(&job.state, &answer);
@@ -166,10 +192,16 @@ impl Lane for PollLane {
             let still = manners.quiet_until.filter(|t| t.since(now) <= plan::LONGEST_QUIET);
             manners.quiet_until = still.max(Some(quiet));
         }
-        let note = drift(&plan, &job);
-        report(&job, &answer, &plan);
+        let note = plan.event.as_ref().and_then(|event| money::at_the_end(event, facts.counted));
+        report(&job, &answer, &plan, note.as_deref());
+        let rendered = matches!(plan.event, Some(Event::Succeeded { .. }));
         match self.store.settle_poll(job.id, job.version, plan, note, no_fresh_link, now).await {
-            Ok(()) => reach(Point::PollCommitted),
+            Ok(()) => {
+                if rendered {
+                    self.schedules.learned(kind);
+                }
+                reach(Point::PollCommitted)
+            }
             // A person moved the job while the call was under way: the next look sees it as it is.
             Err(StoreError::Stale { .. } | StoreError::NoSuchJob(_)) => false,
             Err(other) => return Err(other.into()),
@@ -178,21 +210,13 @@ impl Lane for PollLane {
     }
 }
 
-/// The final charge differs from what was known.
-fn drift(plan: &PollPlan, job: &Job) -> Option<String> {
-    let charged = plan.event.as_ref()?.charged()?;
-    let known = job.charged.unwrap_or(job.estimate);
-    (charged != known)
-        .then(|| format!("price drift: {charged} credits were charged in the end, {known} before"))
-}
-
-fn report(job: &Job, answer: &PollAnswer, plan: &PollPlan) {
+fn report(job: &Job, answer: &PollAnswer, plan: &PollPlan, note: Option<&str>) {
     let id = job.id;
     match &plan.event {
         Some(Event::Succeeded { outputs, .. }) => {
             info!(job.id = id.0, outputs, "job {id} is rendered; its video is fetched");
         }
-        Some(Event::TaskFailed { failure }) => {
+        Some(Event::TaskFailed { failure, .. }) => {
             warn!(job.id = id.0, why = ?failure.message, "job {id} failed at the provider");
         }
         Some(Event::LinkRenewed) => info!(job.id = id.0, "job {id} has a fresh link"),
@@ -200,6 +224,10 @@ fn report(job: &Job, answer: &PollAnswer, plan: &PollPlan) {
         Some(_) | None => {
             debug!(job.id = id.0, seen = ?answer, due_at = %plan.due_at, "job {id} was looked at")
         }
+    }
+    if let Some(note) = note {
+        let charged = plan.event.as_ref().and_then(Event::charged).map(Credits::get);
+        warn!(job.id = id.0, credits.charged = charged, "job {id}: {note}");
     }
     if let Some((hold, why)) = &plan.hold {
         warn!(hold = hold.as_str(), why = ?why, "submits stop: {}", hold.remedy());

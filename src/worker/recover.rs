@@ -62,6 +62,7 @@ async fn replay(answers: &Answers, spooled: Spooled) -> Result<bool> {
         internal_errors: count(crate::domain::Outcome::InternalError),
         deferrals: count(crate::domain::Outcome::Deferred),
         estimate: row.estimate,
+        first_look: answers.schedules.first_look(&row.request, answers.clock.now()).await,
     };
     let outcome = answers.read(job, &reader, evidence).await?;
     let replayed = match answers.store.settle_submit(outcome).await {

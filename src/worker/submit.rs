@@ -114,6 +114,7 @@ impl Lane for SubmitLane {
             credits.estimated = intent.estimate.get(),
             "job {job} is submitted"
         );
+        let first_look = self.answers.schedules.first_look(&intent.body, self.answers.clock.now()).await;
         let evidence = self.api.generate(intent.body).await;
         reach(Point::SubmitAnswered);
         let reader = Reader {
@@ -121,6 +122,7 @@ impl Lane for SubmitLane {
             internal_errors: intent.internal_errors,
             deferrals: intent.deferrals,
             estimate: intent.estimate,
+            first_look,
         };
         let outcome = self.answers.read(job, &reader, evidence).await?;
         self.keep(outcome).await
@@ -270,8 +272,13 @@ fn report(job: JobId, attempt: AttemptNo, outcome: &SubmitOutcome, moved: &Moved
             info!(job.id = job.0, attempt = attempt.0, "job {job} is {}", moved.to.label());
         }
     }
-    if let Some((hold, why, _)) = &outcome.plan.hold {
-        warn!(hold = hold.as_str(), why = ?why, "submits stop: {}", hold.remedy());
+    if let Some(note) = &outcome.note {
+        let charged = outcome.plan.event.charged().map(Credits::get);
+        warn!(job.id = job.0, attempt = attempt.0, credits.charged = charged, "job {job}: {note}");
+    }
+    if let Some((hold, why, until)) = &outcome.plan.hold {
+        let until = until.map(|until| until.to_string());
+        warn!(hold = hold.as_str(), why = ?why, until, "submits stop: {}", hold.remedy());
     }
 }
 

@@ -5,7 +5,10 @@
 
 mod check_and_config;
 mod enqueue;
+mod money;
+mod paid;
 mod people;
 mod resolve;
 mod rig;
 mod sandbox_queue;
+mod service_manager;

@@ -202,10 +202,11 @@ async fn a_task_that_status_does_not_know_is_replaced() {
         due_at: Clock.now(),
         quiet_until: None,
         hold: None,
+        running: false,
     };
     store.settle_poll(id, job.version, plan, None, false, Clock.now()).await.unwrap();
     assert_eq!(store.job(id).await.unwrap().state.needs_person(), Some(Reason::UnknownTask));
-    rig.run(&["resolve", "1", "--not-charged"]).is(2).says("klingd cancel 1");
+    rig.run(&["resolve", "1", "--not-charged"]).is(2).says("--write-off");
     rig.run(&["resolve", "1", "--task-id", task.as_str()]).is(0).says("it follows task");
     assert_eq!(
         store.job(id).await.unwrap().state,

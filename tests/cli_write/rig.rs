@@ -194,7 +194,7 @@ impl Daemon {
         let stop = CancellationToken::new();
         let (mut config, stopped) = (rig.config(), stop.clone());
         let soon = Duration::from_millis(20);
-        (config.poll.first, config.poll.every, config.poll.slowest) = (soon, soon, soon);
+        (config.poll.first, config.poll.every, config.poll.slowest) = (Some(soon), Some(soon), soon);
         (config.poll.confirm_failed, config.poll.max_per_second) = (soon, 1000.0);
         let key = ApiKey::parse(KEY).unwrap();
         let run = spawn(async move {

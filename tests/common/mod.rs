@@ -321,7 +321,7 @@ fn config(dir: &TempDir, base_url: &str) -> Config {
     assert!(config.download.allow_private, "the API itself is on a loopback address");
     config.output.min_free_bytes = 0;
     (config.submit.cooldown, config.submit.cooldown_max) = (ms(20), ms(50));
-    (config.poll.first, config.poll.every, config.poll.slowest) = (ms(20), ms(20), ms(50));
+    (config.poll.first, config.poll.every, config.poll.slowest) = (Some(ms(20)), Some(ms(20)), ms(50));
     (config.poll.confirm_failed, config.poll.max_per_second) = (ms(40), 1000.0);
     config.download.retry_base = ms(20);
     config

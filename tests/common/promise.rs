@@ -7,7 +7,7 @@ use std::{
 };
 
 use klingd::{
-    domain::{Job, Outcome, State, attempt::Charge, state::Failure},
+    domain::{Credits, Job, Outcome, State, Timestamp, attempt::Charge, state::Failure},
     store::view::Filter,
 };
 
@@ -30,7 +30,17 @@ impl Rig {
         }
         assert!(self.posts().len() <= attempts, "a request left that no attempt stands for");
         assert!(self.fetches().iter().all(|f| !f.key_sent), "the key went to the place of the videos");
+        self.check_books().await;
         self.check_disk(&jobs, &files);
+    }
+
+    /// What klingd counts is never less than what the provider keeps, and its sums agree with each other.
+    async fn check_books(&self) {
+        let ever = self.store.sums_ever().await.unwrap();
+        assert_eq!(ever, self.store.sums(Timestamp::from_millis(i64::MIN)).await.unwrap());
+        let kept: i64 = self.sandbox.ledger().iter().map(|charge| charge.kept).sum();
+        let counted = i64::try_from(ever.spent().get()).unwrap();
+        assert!(counted >= kept, "the provider keeps {kept} credits, klingd counts {ever:?}");
     }
 
     /// Charged at most once; what was charged is known, or in doubt and shown. Counts the attempts.
@@ -41,9 +51,10 @@ impl Rig {
         let attempts = self.attempts(id).await;
         let in_doubt = attempts.iter().any(|a| a.charge == Charge::InDoubt.as_str());
         for task in &tasks {
-            let known = attempts
-                .iter()
-                .any(|a| a.task_id.as_deref() == Some(&task.id) && a.charge == Charge::Charged.as_str());
+            let known = attempts.iter().any(|a| {
+                let paid = a.charge == Charge::Charged.as_str() || a.refunded > Credits::ZERO;
+                a.task_id.as_deref() == Some(&task.id) && paid
+            });
             assert!(known || in_doubt, "job {id} paid for {} and does not know: {attempts:?}", task.id);
         }
         if let Some(task) = job.state.task() {

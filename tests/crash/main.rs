@@ -11,15 +11,19 @@
 //! | `random` | SIGKILL at random instants, under random faults of the provider |
 //! | `on_the_wire` | what other processes do to a job whose POST is on the wire |
 //! | `disk_full` | a full disk when the answer comes, under the database and under the videos |
+//! | `budget` | sixteen workers and a budget for seven and a half jobs, killed at each point |
+//! | `holds` | every hold survives a kill, and is lifted by its command |
 //! | `control` | shows that the judge notices what it is there for |
 //! | `rig` | the directory, the double, the daemon, the facts and the judge |
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![expect(clippy::print_stdout, reason = "a rig says its seed, what it ran and what it skipped")]
 
+mod budget;
 mod control;
 mod disk_full;
 mod download;
+mod holds;
 mod inbox;
 mod on_the_wire;
 mod outside;

@@ -97,7 +97,7 @@ async fn live(life: Life) {
 }
 
 /// Some points are reached only after something else has gone wrong.
-async fn prepare(rig: &Rig, point: Point) {
+pub async fn prepare(rig: &Rig, point: Point) {
     match point {
         Point::RecoverReplayed => {
             rig.end(rig.start_armed("submit.commit=full")).await.exited(1);

@@ -46,8 +46,9 @@ pub fn sentence(event: &Event) -> String {
             let videos = count(usize::try_from(*outputs).unwrap_or(usize::MAX), "video");
             format!("finished there: {videos}{}", cost(*charged))
         }
-        Event::TaskFailed { failure } => {
-            format!("the provider says twice that it failed: {}", failed(failure))
+        Event::TaskFailed { failure, charged } => {
+            let cost = charged.map(|c| format!("; it costs {c} credits in the end")).unwrap_or_default();
+            format!("the provider says twice that it failed: {}{cost}", failed(failure))
         }
         Event::FilePublished { output } => format!("video {} is on disk", output.saturating_add(1)),
         Event::LinkExpired { why } => format!("the link is dead, a fresh one is asked for: {}", line(why)),
@@ -57,11 +58,14 @@ pub fn sentence(event: &Event) -> String {
         Event::ResolvedNotCharged { attempt } => {
             format!("a person says that attempt {attempt} was not charged")
         }
-        Event::WrittenOff { attempt } => format!("attempt {attempt} is written off; it counts as spent"),
+        Event::WrittenOff { attempt, .. } => format!("attempt {attempt} is written off; it counts as spent"),
         Event::Resubmitted { attempt } => {
             format!("a person pays again; attempt {attempt} stays in doubt")
         }
         Event::Followed => "retry: the paid task is asked again, for free".to_owned(),
+        Event::FollowedOther { task } => {
+            format!("retry: task {task} of another attempt is paid, too; it is asked for its video, for free")
+        }
         Event::Requeued => "retry: back in the queue".to_owned(),
     }
 }
@@ -106,7 +110,7 @@ fn watched(watch: &Watch) -> String {
 mod tests {
     use super::super::samples::{at, task};
     use super::*;
-    use crate::domain::AttemptNo;
+    use crate::domain::{AttemptNo, TaskId};
 
     #[test]
     fn one_sentence_an_event() {
@@ -140,16 +144,18 @@ mod tests {
             watched(Watch::NotFound { since, held: true }),
             watched(Watch::OtherKey { since }),
             Event::Succeeded { outputs: 2, charged: None },
-            Event::TaskFailed { failure: failure() },
+            Event::TaskFailed { failure: failure(), charged: None },
+            Event::TaskFailed { failure: failure(), charged: Some(Credits::ZERO) },
             Event::FilePublished { output: 0 },
             Event::LinkExpired { why: "403".into() },
             Event::LinkRenewed,
             Event::GaveUp { failure: failure() },
             Event::Cancelled,
             Event::ResolvedNotCharged { attempt },
-            Event::WrittenOff { attempt },
+            Event::WrittenOff { attempt, task: None },
             Event::Resubmitted { attempt },
             Event::Followed,
+            Event::FollowedOther { task: TaskId::parse("n75other").unwrap() },
             Event::Requeued,
         ];
         insta::assert_snapshot!(all.iter().map(sentence).collect::<Vec<_>>().join("\n"));

@@ -5,6 +5,7 @@ use std::{collections::HashMap, path::Path};
 use super::{
     super::view::View,
     Look,
+    hold::hold,
     table::{Cell, Column, Fit, Tone, table},
     text::line,
     time::{age, wall},
@@ -122,16 +123,7 @@ pub fn notices(view: &View, daemon_runs: bool, jobs: &[Job]) -> Vec<String> {
         .holds
         .iter()
         .filter(|hold| hold.holds(view.now))
-        .map(|hold| {
-            let at = |t| wall(t, view.now, &view.zone);
-            let until = hold.until.map(|t| format!(", until {}", at(t))).unwrap_or_default();
-            let (name, why, remedy) = (hold.name.as_str(), line(&hold.why), hold.name.remedy());
-            format!(
-                "Nothing is submitted: {name} since {}{until} ({why}). {}",
-                at(hold.since),
-                capital(remedy)
-            )
-        })
+        .map(|h| format!("Nothing is submitted: {}", hold(h, view)))
         .collect();
     if let (true, Some(until)) = (notices.is_empty(), view.closed_until()) {
         notices.push(format!("The provider asks for quiet until {}.", wall(until, view.now, &view.zone)));
@@ -141,29 +133,25 @@ pub fn notices(view: &View, daemon_runs: bool, jobs: &[Job]) -> Vec<String> {
             "An earlier attempt of job {id} is still in doubt and counts as spent: klingd show {id}"
         ));
     }
+    for id in &view.unfollowed {
+        notices.push(format!(
+            "An earlier attempt of job {id} made a task of its own: it is paid, and its video is not fetched: klingd retry {id}"
+        ));
+    }
     if !daemon_runs && jobs.iter().any(|job| job.state.lane().is_some()) {
         notices.push(format!("No daemon is running, so nothing moves: {}", view.start()));
     }
     notices
 }
 
-/// Commands stay as they are typed.
-fn capital(remedy: &str) -> String {
-    if remedy.starts_with("klingd") {
-        return format!("To go on: {remedy}");
-    }
-    let mut chars = remedy.chars();
-    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::super::samples;
+    use super::super::{super::usual::Usual, samples};
     use super::*;
     use crate::domain::{
-        AttemptNo, Credits, HoldName,
+        AttemptNo, Credits, HoldName, RenderKind,
         hold::Hold,
         job::Reason,
         state::{Failure, Link, Watch},
@@ -219,12 +207,11 @@ mod tests {
 
     #[test]
     fn every_hold_has_its_remedy() {
-        let hold =
-            |name, until| Hold { name, since: samples::at(0), why: "because".into(), until, probe_at: None };
         let mut all = Vec::new();
         for name in HoldName::ALL {
             let until = (name == HoldName::Rate).then(|| samples::at(7200));
-            let view = View { holds: vec![hold(name, until)], ..samples::view() };
+            let hold = Hold { until, ..Hold::new(name, "because".into(), samples::at(0)) };
+            let view = View { holds: vec![hold], ..samples::view() };
             all.extend(notices(&view, true, &[]));
             all.push(format!("    {}", why(&samples::queued(), &view)));
         }
@@ -261,6 +248,13 @@ mod tests {
     }
 
     #[test]
+    fn a_second_paid_task_is_not_forgotten() {
+        let view = View { unfollowed: vec![JobId(13)], ..samples::view() };
+        let [said] = &notices(&view, true, &[samples::done()])[..] else { panic!("one notice") };
+        assert!(said.contains("is paid") && said.ends_with("klingd retry 13"), "{said}");
+    }
+
+    #[test]
     fn nothing_moves_without_a_daemon() {
         let jobs = jobs();
         let said = notices(&samples::view(), false, &jobs);
@@ -279,5 +273,9 @@ mod tests {
         let on_the_wire = State::Submitting { attempt: AttemptNo(1), cancel: true, accepted: None };
         assert_eq!(why(&samples::submitted(on_the_wire), &view), "cancelled as soon as the answer is there");
         assert_eq!(why(&samples::generating(), &view), "");
+        let kind = RenderKind::from(&samples::generating().request);
+        let usual = Usual::from((kind, Duration::from_secs(178)));
+        let view = View { usual, now: samples::at(140), ..view };
+        assert_eq!(why(&samples::generating(), &view), "2m 10s, usually about 3m");
     }
 }

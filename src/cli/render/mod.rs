@@ -2,10 +2,12 @@
 
 pub mod demo;
 pub mod history;
+pub mod hold;
 pub mod list;
 #[cfg(test)]
 pub(super) mod samples;
 pub mod show;
+pub mod spend;
 pub mod status;
 pub mod table;
 pub mod text;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::view::View;
+use super::super::{usual::Usual, view::View};
 use crate::{
     domain::{
         AttemptNo, Credits, Event, Job, JobId, JobKey, Outcome, Request, State, TaskId, Timestamp,
@@ -28,6 +28,8 @@ pub fn at(s: u64) -> Timestamp {
 pub fn view() -> View {
     View {
         doubts: Vec::new(),
+        unfollowed: Vec::new(),
+        usual: Usual::default(),
         sandbox: false,
         holds: Vec::new(),
         gate: Gate::default(),
@@ -171,6 +173,7 @@ pub fn attempts() -> Vec<AttemptRow> {
         charge: "in_doubt".into(),
         estimate: Credits::new(200),
         charged: None,
+        refunded: Credits::ZERO,
         task_id: None,
         base_url: "https://kling3api.com".into(),
         key_fingerprint: "0a1b2c3d".into(),
@@ -184,5 +187,6 @@ pub fn attempts() -> Vec<AttemptRow> {
             ..Evidence::default()
         }),
         note: None,
+        unfollowed: false,
     }]
 }

@@ -13,7 +13,7 @@ use super::{
     why::{next_step, why},
 };
 use crate::{
-    domain::{Charge, Job, Outcome, evidence::Evidence},
+    domain::{Charge, Credits, Job, Outcome, evidence::Evidence},
     store::{
         download::Output,
         view::{AttemptRow, HistoryRow},
@@ -79,7 +79,7 @@ fn head(of: &Everything<'_>, page: &mut Page) {
     let (job, view) = (of.job, of.view);
     writeln!(page.0, "Job {}: {}", job.id, cut(&title(job), TITLE_CHARS)).ok();
     page.row("State", job.state.label().as_str());
-    page.row("Why", why(job, view));
+    page.row(if view.usual.of(job).is_some() { "So far" } else { "Why" }, why(job, view));
     if let Some(failure) = &job.error {
         page.row(if job.state.has_ended() { "Error" } else { "Last error" }, failed(failure));
     }
@@ -145,10 +145,29 @@ fn money(of: &Everything<'_>, page: &mut Page) {
     let job = of.job;
     page.section("Credits");
     page.row("Expected", job.estimate.to_string());
-    page.row("Charged", job.charged.map_or("unknown so far".to_owned(), |c| c.to_string()));
+    page.row("Charged", charged(of.attempts));
+    let refunded: Credits = of.attempts.iter().map(|attempt| attempt.refunded).sum();
+    page.row("Refunded", if refunded > Credits::ZERO { refunded.to_string() } else { String::new() });
     page.row("At most", job.max_credits.map(|c| c.to_string()).unwrap_or_default());
     if job.paid_attempts > 0 {
         page.row("Attempts", format!("{} paid, reserved or in doubt", job.paid_attempts));
+    }
+}
+
+/// What was taken for all attempts together, in the words of their lines below.
+fn charged(attempts: &[AttemptRow]) -> String {
+    let is = |attempt: &AttemptRow, charge: Charge| attempt.charge == charge.as_str();
+    let taken: Vec<_> =
+        attempts.iter().filter(|a| is(a, Charge::Charged) || a.refunded > Credits::ZERO).collect();
+    let open = attempts.iter().any(|a| is(a, Charge::Reserved) || is(a, Charge::InDoubt));
+    let sum: Credits = taken.iter().map(|a| a.charged.unwrap_or(a.estimate)).sum();
+    match (taken.is_empty(), open) {
+        (true, true) => "unknown so far".to_owned(),
+        (true, false) => "nothing so far".to_owned(),
+        (false, _) if taken.iter().any(|a| a.charged.is_none()) => {
+            format!("{sum} counted; the provider has not said how much")
+        }
+        (false, _) => sum.to_string(),
     }
 }
 
@@ -198,13 +217,25 @@ fn attempt_line(attempt: &AttemptRow, view: &View) -> String {
         Outcome::NotCharged => "not charged, by a person's word",
         Outcome::WrittenOff => "written off",
     };
-    let amount = attempt.charged.unwrap_or(attempt.estimate);
     let mut parts =
         vec![format!("{}. {}", attempt.n, exact(attempt.started_at, &view.zone)), outcome.to_owned()];
-    parts.push(format!("{amount} credits {}", attempt.charge.replace('_', " ")));
+    parts.push(cost(attempt));
     parts.extend(attempt.task_id.as_deref().map(|task| format!("task {}", line(task))));
+    parts.extend(attempt.unfollowed.then(|| "paid and not followed".to_owned()));
     parts.extend(attempt.evidence.as_ref().map(seen));
     parts.join(", ")
+}
+
+fn cost(attempt: &AttemptRow) -> String {
+    let AttemptRow { charge, charged, estimate, refunded, .. } = attempt;
+    let amount = charged.unwrap_or(*estimate);
+    if *refunded > Credits::ZERO {
+        return format!("{amount} credits charged, {refunded} refunded");
+    }
+    if charge == Charge::Charged.as_str() && charged.is_none() {
+        return format!("{amount} credits counted as charged");
+    }
+    format!("{amount} credits {}", charge.replace('_', " "))
 }
 
 /// The provider's answer in a few words.
@@ -220,24 +251,39 @@ fn seen(evidence: &Evidence) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::samples;
+    use super::super::{super::usual::Usual, samples};
     use super::*;
-    use crate::domain::{Credits, state::Failure};
+    use crate::domain::{AttemptNo, Credits, RenderKind, state::Failure};
 
     fn page(job: &Job, outputs: &[Output]) -> String {
-        show(&Everything {
-            job,
-            outputs,
-            history: &samples::history(),
-            attempts: &samples::attempts(),
-            view: &samples::view(),
-        })
+        page_with(job, outputs, &samples::attempts())
+    }
+
+    fn page_with(job: &Job, outputs: &[Output], attempts: &[AttemptRow]) -> String {
+        show(&Everything { job, outputs, history: &samples::history(), attempts, view: &samples::view() })
     }
 
     #[test]
     fn tells_everything() {
         insta::assert_snapshot!("in_doubt", page(&samples::in_doubt(), &[]));
-        insta::assert_snapshot!("done", page(&samples::done(), &samples::outputs()));
+        let paid = AttemptRow {
+            outcome: Outcome::Accepted,
+            charge: Charge::Charged.as_str().into(),
+            charged: Some(Credits::new(210)),
+            task_id: Some(samples::task().to_string()),
+            ..samples::attempts().remove(0)
+        };
+        insta::assert_snapshot!("done", page_with(&samples::done(), &samples::outputs(), &[paid]));
+    }
+
+    #[test]
+    fn a_render_says_how_long_it_usually_takes() {
+        let job = samples::generating();
+        let usual = Usual::from((RenderKind::from(&job.request), std::time::Duration::from_secs(178)));
+        let view = View { usual, now: samples::at(140), ..samples::view() };
+        let of = Everything { job: &job, outputs: &[], history: &[], attempts: &[], view: &view };
+        assert!(show(&of).contains("  So far           2m 10s, usually about 3m\n"), "{}", show(&of));
+        assert!(!page(&job, &[]).contains("usually"));
     }
 
     #[test]
@@ -248,6 +294,32 @@ mod tests {
         assert!(!text.contains('\u{202e}'), "{text}");
         let refused = samples::failed("INVALID_PROMPT", "no", None);
         assert!(page(&refused, &[]).contains("renders it anew, for about 200 credits"));
+    }
+
+    /// The sum and the lines of the attempts tell the same.
+    #[test]
+    fn the_sum_agrees_with_the_attempts() {
+        let row = |n, outcome: Outcome, charged: Option<u64>, refunded| AttemptRow {
+            n: AttemptNo(n),
+            outcome,
+            charge: outcome.charge().as_str().into(),
+            charged: charged.map(Credits::new),
+            refunded: Credits::new(refunded),
+            ..samples::attempts().remove(0)
+        };
+        let told = |rows: &[AttemptRow]| {
+            let lines: Vec<_> = rows.iter().map(cost).collect();
+            format!("{}: {}", charged(rows), lines.join("; "))
+        };
+        let all = [
+            told(&[row(1, Outcome::Accepted, Some(210), 0)]),
+            told(&[row(1, Outcome::Accepted, None, 0)]),
+            told(&[row(1, Outcome::Unknown, None, 0), row(2, Outcome::Accepted, Some(200), 0)]),
+            told(&[row(1, Outcome::Deferred, None, 0)]),
+            told(&[row(1, Outcome::Unknown, None, 0)]),
+            told(&[row(1, Outcome::Accepted, Some(210), 210)]),
+        ];
+        insta::assert_snapshot!("credits", all.join("\n"));
     }
 
     #[test]

@@ -6,12 +6,14 @@ use serde_json::{Value, json};
 
 use super::{
     super::{json::time, view::View},
+    hold::{since, trial},
+    spend::clock_is_behind,
     text::line,
     time::{span, wall},
 };
 use crate::{
-    domain::{Timestamp, state::Label},
-    store::{inbox::InboxView, view::Sums},
+    domain::{Credits, Timestamp, state::Label},
+    store::{inbox::InboxView, ledger::Sums},
 };
 
 /// The daemon and its queue.
@@ -32,6 +34,8 @@ pub struct Status {
     pub in_need: u64,
     /// The ledger since midnight.
     pub today: Sums,
+    /// The latest intent, for a clock that is behind it.
+    pub latest_intent: Option<Timestamp>,
     /// When the oldest queued job was made.
     pub oldest_waiting: Option<Timestamp>,
     /// The watched folder, and what came through it since midnight; `None` when none is watched.
@@ -52,7 +56,6 @@ impl Status {
 /// For a person.
 pub fn status(s: &Status) -> String {
     let view = &s.view;
-    let at = |t: Timestamp| wall(t, view.now, &view.zone);
     let mut text = String::new();
     // Writing to a String cannot fail.
     let mut row = |key: &str, value: String| writeln!(text, "{key:<14}{value}").ok();
@@ -63,10 +66,12 @@ pub fn status(s: &Status) -> String {
             .map_or_else(|| format!("not running: {}", view.start()), |by| format!("running ({})", line(by))),
     );
     row("Queue", format!("{} ({})", s.data_dir.display(), s.world.as_deref().unwrap_or("never run")));
-    for hold in &view.holds {
-        let until = hold.until.map(|t| format!(", until {}", at(t))).unwrap_or_default();
-        let since = format!("{} since {}{until}: {}", hold.name.as_str(), at(hold.since), line(&hold.why));
-        row("Hold", format!("{since}\n{:14}{}", "", hold.name.remedy()));
+    for hold in view.holds.iter().filter(|hold| hold.holds(view.now)) {
+        let why = line(&hold.why);
+        row("Hold", format!("{}: {why}\n{:14}{}", since(hold, view), "", hold.name.remedy()));
+    }
+    for trial in view.holds.iter().filter_map(|hold| trial(hold, view)) {
+        row("Hold", trial);
     }
     row("Gate", gate(s));
     row("In flight", format!("{} of {} slots", s.in_flight(), s.slots));
@@ -81,14 +86,21 @@ pub fn status(s: &Status) -> String {
     }
     if let Some((path, InboxView { trouble, accepted, rejected })) = &s.inbox {
         let today = format!("{}: {accepted} files accepted today, {rejected} rejected", path.display());
-        let trouble = trouble
-            .as_ref()
-            .map(|(what, since)| format!("\n{:14}trouble since {}: {}", "", at(*since), line(what)));
+        let trouble = trouble.as_ref().map(|(what, since)| {
+            format!("\n{:14}trouble since {}: {}", "", wall(*since, view.now, &view.zone), line(what))
+        });
         row("Inbox", today + &trouble.unwrap_or_default());
     }
-    let Sums { charged, reserved, in_doubt } = s.today;
-    row("Today", format!("{charged} credits charged, {reserved} reserved, {in_doubt} in doubt"));
+    row("Today", today(s.today));
+    if let Some(sentence) = clock_is_behind(s.latest_intent, view) {
+        row("Clock", sentence);
+    }
     text.trim_end().to_owned()
+}
+
+fn today(Sums { charged, refunded, reserved, in_doubt }: Sums) -> String {
+    let back = if refunded > Credits::ZERO { format!(" ({refunded} refunded)") } else { String::new() };
+    format!("{charged} credits charged{back}, {reserved} reserved, {in_doubt} in doubt")
 }
 
 fn gate(s: &Status) -> String {
@@ -110,12 +122,14 @@ pub fn status_json(s: &Status) -> Value {
         .view
         .holds
         .iter()
+        .filter(|hold| hold.holds(s.view.now) || hold.is_on_trial(s.view.now))
         .map(|hold| {
             json!({
                 "name": hold.name,
                 "since": hold.since.to_string(),
                 "why": hold.why,
                 "until": time(hold.until),
+                "on_trial": hold.is_on_trial(s.view.now),
                 "probe_at": time(hold.probe_at),
                 "remedy": hold.name.remedy(),
             })
@@ -138,6 +152,7 @@ pub fn status_json(s: &Status) -> Value {
         "needs_person": s.in_need,
         "today": {
             "charged_credits": s.today.charged,
+            "refunded_credits": s.today.refunded,
             "reserved_credits": s.today.reserved,
             "in_doubt_credits": s.today.in_doubt,
         },
@@ -158,7 +173,7 @@ mod tests {
 
     use super::super::samples;
     use super::*;
-    use crate::domain::{Credits, HoldName, hold::Hold};
+    use crate::domain::{HoldName, hold::Hold};
 
     fn quiet() -> Status {
         Status {
@@ -170,6 +185,7 @@ mod tests {
             depth: BTreeMap::new(),
             in_need: 0,
             today: Sums::default(),
+            latest_intent: None,
             oldest_waiting: None,
             inbox: None,
         }
@@ -186,6 +202,10 @@ mod tests {
             until: None,
             probe_at: Some(samples::at(910)),
         });
+        // Over, and kept for the trial of the key and for nothing else.
+        let until = Some(samples::at(20));
+        view.holds.push(Hold { until, ..Hold::new(HoldName::Rate, "429".into(), samples::at(0)) });
+        view.holds.push(Hold { until, ..Hold::new(HoldName::Key, "401".into(), samples::at(0)) });
         Status {
             holder: Some("klingd, process 42".into()),
             world: Some("real".into()),
@@ -194,6 +214,7 @@ mod tests {
             in_need: 1,
             today: Sums {
                 charged: Credits::new(12_400),
+                refunded: Credits::new(800),
                 reserved: Credits::new(400),
                 in_doubt: Credits::new(200),
             },

@@ -4,18 +4,10 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
+pub use crate::clock::wall;
 use crate::domain::Timestamp;
 
-/// `t` on the wall clock of `zone`: the hour alone when it is today, else with the day.
-pub fn wall(t: Timestamp, now: Timestamp, zone: &TimeZone) -> String {
-    let zoned =
-        |t: Timestamp| jiff::Timestamp::from_millisecond(t.as_millis()).map(|t| t.to_zoned(zone.clone()));
-    let (Ok(then), Ok(today)) = (zoned(t), zoned(now)) else { return t.to_string() };
-    let format = if then.date() == today.date() { "%H:%M" } else { "%Y-%m-%d %H:%M" };
-    then.strftime(format).to_string()
-}
-
-/// The same with the day and the second, for a history.
+/// [`wall`] with the day and the second, for a history.
 pub fn exact(t: Timestamp, zone: &TimeZone) -> String {
     match jiff::Timestamp::from_millisecond(t.as_millis()) {
         Ok(then) => then.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string(),

@@ -2,6 +2,7 @@
 
 use super::{
     super::view::View,
+    hold::hold,
     table::Tone,
     text::{cut, line},
     time::wall,
@@ -96,7 +97,10 @@ fn moves(job: &Job, view: &View) -> String {
         },
         State::Submitting { cancel: true, .. } => "cancelled as soon as the answer is there".to_owned(),
         State::Submitting { cancel: false, .. } | State::InDoubt { .. } | State::Done { .. } => String::new(),
-        State::Generating { watch, .. } => watched(watch).to_owned(),
+        State::Generating { watch, .. } => {
+            let odd = watched(watch);
+            if odd.is_empty() { view.usual.told(job, view.now).unwrap_or_default() } else { odd.to_owned() }
+        }
         State::Downloading { link: Link::Wanted, .. } => "link expired, asks for a fresh one".to_owned(),
         State::Downloading { link: Link::Fresh, .. } => match next {
             Some(next) => format!("download tried again {next}"),
@@ -136,7 +140,7 @@ pub fn next_step(job: &Job, view: &View, maybe_paid: bool) -> Option<String> {
     let plan = retry(&job.state, maybe_paid, false)?;
     Some(match plan {
         RetryPlan::Follow => format!("klingd retry {id}    asks for the paid video again, for free"),
-        RetryPlan::Resume => format!("klingd retry {id}    queues it again; nothing was charged"),
+        RetryPlan::Resume => format!("klingd retry {id}    queues it again; nothing is spent on it so far"),
         RetryPlan::Render => {
             format!("klingd retry {id}    renders it anew, for about {} credits", job.estimate)
         }
@@ -156,30 +160,31 @@ fn remedy(job: &Job, reason: Reason, view: &View) -> String {
         Reason::UnknownTask => format!(
             "The provider does not know the task (any more). It is paid, so klingd goes on asking.\n\
              klingd resolve {id} --task-id T      this is the right id\n\
-             klingd cancel {id}                   stop following it"
+             klingd resolve {id} --write-off      give it up; it counts as spent"
         ),
         Reason::NoUrl => format!(
             "The provider says that it is finished, but gives no link. It is paid, so klingd goes on asking;\n\
              ask the provider, or\n\
-             klingd cancel {id}                   stop following it"
+             klingd resolve {id} --write-off      give it up; it counts as spent"
         ),
         Reason::Lost => format!(
             "The links stayed dead. It is paid: klingd never renders it again by itself.\n\
              klingd retry {id}                    ask for fresh links, for free\n\
-             klingd retry {id} --new-render       pay again, on purpose"
+             klingd retry {id} --new-render       pay again, on purpose\n\
+             klingd resolve {id} --write-off      give it up; it counts as spent"
         ),
-        Reason::Key if job.state.needs_person().is_some() => {
-            "It was made with another API key, and today's is refused for it: give klingd that key again"
-                .to_owned()
-        }
+        Reason::Key if job.state.needs_person().is_some() => format!(
+            "It was made with another API key, and today's is refused for it: give klingd that key again, or\n\
+             klingd resolve {id} --write-off      give it up; it counts as spent"
+        ),
         Reason::NotBefore => format!("klingd set {id} --not-before TIME    changes the time it waits for"),
-        Reason::Budget
-        | Reason::Paused
+        Reason::Budget => waits(job, reason, view),
+        Reason::Paused
         | Reason::Credits
         | Reason::Key
         | Reason::Rate
         | Reason::Disk
         | Reason::Restored
-        | Reason::UncleanStop => waits(job, reason, view),
+        | Reason::UncleanStop => view.hold().map_or_else(|| waits(job, reason, view), |h| hold(h, view)),
     }
 }

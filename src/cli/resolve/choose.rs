@@ -2,10 +2,7 @@
 
 use super::Way;
 use crate::{
-    domain::{
-        AttemptNo, Job, Outcome, Reason, State,
-        state::{Failure, Watch},
-    },
+    domain::{AttemptNo, Job, Outcome, Reason, State, state::Failure},
     store::view::AttemptRow,
 };
 
@@ -44,7 +41,9 @@ fn fits(job: &Job, attempt: &AttemptRow, way: &Way) -> bool {
     match way {
         Way::TaskId { .. } => in_doubt || (of_its_task && is_stuck(&job.state)),
         Way::NotCharged => in_doubt,
-        Way::WriteOff => in_doubt || (of_its_task && is_lost(&job.state)),
+        Way::WriteOff => {
+            in_doubt || attempt.unfollowed || (of_its_task && (is_lost(&job.state) || is_stuck(&job.state)))
+        }
         Way::Resubmit => matches!(job.state, State::InDoubt { attempt: n, .. } if n == attempt.n),
     }
 }
@@ -52,11 +51,7 @@ fn fits(job: &Job, attempt: &AttemptRow, way: &Way) -> bool {
 /// Paid, but its id leads nowhere: the right one may replace it.
 fn is_stuck(state: &State) -> bool {
     match state {
-        State::Generating { watch, .. } => match watch {
-            Watch::NotFound { held, .. } | Watch::NoUrl { held, .. } => *held,
-            Watch::OtherKey { .. } => true,
-            Watch::Running | Watch::Failing { .. } => false,
-        },
+        State::Generating { watch, .. } => watch.needs_person().is_some(),
         State::Queued
         | State::Submitting { .. }
         | State::InDoubt { .. }
@@ -81,9 +76,10 @@ fn instead(job: &Job) -> String {
         Some(Reason::Lost) => format!(
             "it is paid and its links are dead: klingd retry {id} asks for new ones, --write-off gives it up"
         ),
-        Some(Reason::UnknownTask | Reason::NoUrl | Reason::Key) => format!(
-            "it is paid and its task leads nowhere: bring the right id with --task-id, or give it up with klingd cancel {id}"
-        ),
+        Some(Reason::UnknownTask | Reason::NoUrl | Reason::Key) => {
+            "it is paid and its task leads nowhere: bring the right id with --task-id, or give it up with --write-off"
+                .to_owned()
+        }
         Some(
             Reason::NotBefore
             | Reason::Paused
@@ -112,6 +108,7 @@ mod tests {
         super::super::render::samples::{attempts, failed, generating, in_doubt, submitted, task},
         *,
     };
+    use crate::domain::state::Watch;
 
     fn row(n: u32, outcome: Outcome, task_id: Option<&str>) -> AttemptRow {
         let mut row = attempts().remove(0);
@@ -162,7 +159,8 @@ mod tests {
         let watch = Watch::NotFound { since: generating().created_at, held: true };
         let stuck = submitted(State::Generating { task: task(), watch });
         assert_eq!(chosen(&stuck, &rows, None, &task_id()), Ok(1));
-        assert!(chosen(&stuck, &rows, None, &Way::NotCharged).unwrap_err().contains("klingd cancel"));
+        assert_eq!(chosen(&stuck, &rows, None, &Way::WriteOff), Ok(1));
+        assert!(chosen(&stuck, &rows, None, &Way::NotCharged).unwrap_err().contains("--write-off"));
         let lost = failed(Failure::LOST, "", Some(task()));
         assert_eq!(chosen(&lost, &rows, None, &Way::WriteOff), Ok(1));
         assert!(chosen(&lost, &rows, None, &Way::Resubmit).unwrap_err().contains("klingd retry"));

@@ -15,8 +15,11 @@ use crate::domain::{
     attempt::{self, AttemptNo, Charge, Outcome},
     credits::Credits,
     event::Event,
+    job_type::JobType,
     retry::Dice,
+    schedule::{RenderKind, RenderTime, Schedule},
     state::{Label, Lane, Link, State, TaskId, Watch},
+    time::Timestamp,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -43,16 +46,28 @@ fn poll_answer() -> impl Strategy<Value = PollAnswer> {
     ]
 }
 
+/// What any runs could teach, a clock's absurd ones among them.
+fn schedule() -> impl Strategy<Value = Schedule> {
+    let time = || prop_oneof![4 => 0u64..600_000, 1 => 0u64..100_000_000].prop_map(Duration::from_millis);
+    let runs = vec((time(), time()).prop_map(|(after, by)| RenderTime { after, by }), 0..20);
+    let kind = RenderKind { job_type: JobType::StdTextToVideo, duration_s: Some(5) };
+    runs.prop_map(move |runs| Schedule::learn(kind, &runs))
+}
+
 prop_compose! {
     fn poll_facts()(
         submitted_at in arbitrary::near_now(),
         same_key in any::<bool>(),
-        first in secs(1..3000),
-        every in secs(1..60),
+        counted in 0u64..1000,
+        first in option::of(secs(1..3000)),
+        every in option::of(secs(1..60)),
         slowest in secs(60..3000),
         confirm_failed in secs(1..3600),
+        schedule in schedule(),
+        share in secs(0..10_000),
     ) -> PollFacts {
-        PollFacts { submitted_at, same_key, policy: PollPolicy { first, every, slowest, confirm_failed } }
+        let policy = PollPolicy { first, every, slowest, confirm_failed };
+        PollFacts { submitted_at, same_key, counted: Credits::new(counted), policy, schedule, share }
     }
 }
 
@@ -158,6 +173,34 @@ proptest! {
         // Our key is everybody's: whichever task shows that it is refused.
         let refused = matches!(answer, PollAnswer::KeyRefused { .. }) && facts.same_key;
         prop_assert_eq!(plan.hold.is_some(), refused);
+    }
+
+    /// Whatever the clock does between the looks, and whatever they show: without FAILED, said twice, a paid task is
+    /// followed, and looked at again before long.
+    #[test]
+    fn no_clock_turns_a_paid_task_into_a_failed_one(
+        facts in poll_facts(),
+        looks in vec((poll_answer(), any::<i64>(), dice()), 1..40),
+        small in vec(-100_000i64..100_000, 40),
+    ) {
+        let task = TaskId::parse("n75a").unwrap();
+        let mut state = State::Generating { task: task.clone(), watch: Watch::Running };
+        let mut failed = 0;
+        for ((answer, jump, dice), step) in looks.iter().zip(&small) {
+            // Half of them anywhere in time, half around the truth.
+            let now = Timestamp::from_millis(if jump % 2 == 0 { *jump } else { T0.as_millis() + step });
+            failed += u32::from(matches!(answer, PollAnswer::Failed { .. }));
+            let plan = poll::seen(&state, answer, &facts, now, *dice);
+            prop_assert!(plan.due_at <= now + poll::longest_wait(&facts.policy), "{:?} at {:?}", plan, now);
+            if let Some(event) = &plan.event {
+                state = state.apply(event).expect("a legal step");
+            }
+            prop_assert_eq!(state.task(), Some(&task));
+            prop_assert!(failed >= 2 || !state.has_ended(), "{:?} after {} times FAILED", state, failed);
+            if state.lane() != Some(Lane::Poll) {
+                break;
+            }
+        }
     }
 
     #[test]

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use super::super::{
+    attempt::Refund,
     credits::Credits,
     event::Event,
     hold::HoldName,
     retry::Dice,
-    state::{Charged, Failure, Link, State, Watch},
+    schedule::Schedule,
+    state::{Failure, Link, State, Watch},
     time::Timestamp,
 };
 
@@ -17,9 +19,12 @@ const NO_URL_PATIENCE: Duration = Duration::from_secs(600);
 const NOT_FOUND_PATIENCE: Duration = Duration::from_secs(24 * 3600);
 /// How often a task that waits for a person is still looked at.
 const HELD_EVERY: Duration = Duration::from_secs(3600);
-/// The next look comes after this share of the task's age: a late task is noticed about this much later, and a task
-/// that takes hours is not asked every ten seconds.
-const SHARE_OF_AGE: f64 = 0.1;
+/// The first look at a task of which not even the type can be read (interface.md, `poll.first`).
+pub const FIRST: Duration = Duration::from_secs(40);
+/// The shortest time between two looks that the schedule may choose: the gateway may ask its own upstream at each.
+const SHORTEST: Duration = Duration::from_secs(2);
+/// The time to the next look where nothing is learned: a SUCCESS whose link is late (interface.md, `poll.every`).
+const EVERY: Duration = Duration::from_secs(10);
 /// Spread of the next look, so that tasks made together are not asked together.
 const JITTER: f64 = 0.1;
 /// The longest pause of all status calls after a 429.
@@ -27,17 +32,28 @@ pub const LONGEST_QUIET: Duration = Duration::from_secs(3600);
 /// Videos one task may bring. The page shows one; more than this is not a list of videos.
 pub const MAX_OUTPUTS: usize = 16;
 
-/// The part of the configuration that polling obeys.
+/// The part of the configuration that polling obeys. What a person set holds; `None` is learned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PollPolicy {
     /// The first look after the submit.
-    pub first: Duration,
+    pub first: Option<Duration>,
     /// The shortest time between two looks.
-    pub every: Duration,
-    /// The longest, while the task is not held.
+    pub every: Option<Duration>,
+    /// The longest, while the task is not held; also to the first look, where that is learned.
     pub slowest: Duration,
     /// The second look at a FAILED.
     pub confirm_failed: Duration,
+}
+
+impl PollPolicy {
+    fn within(&self, wait: Duration) -> Duration {
+        let longest = self.slowest.max(self.every.unwrap_or_default());
+        wait.clamp(self.every.unwrap_or(SHORTEST).min(longest), longest)
+    }
+
+    fn every(&self) -> Duration {
+        self.every.unwrap_or(EVERY).min(self.slowest)
+    }
 }
 
 /// What a status call showed.
@@ -88,8 +104,14 @@ pub struct PollFacts {
     pub submitted_at: Timestamp,
     /// Whether the task was made with the key in use.
     pub same_key: bool,
+    /// What the ledger counts for the task.
+    pub counted: Credits,
     /// The policy.
     pub policy: PollPolicy,
+    /// What its kind of render has taught.
+    pub schedule: Schedule,
+    /// The time in which every open task could have one look.
+    pub share: Duration,
 }
 
 /// What to write.
@@ -105,12 +127,16 @@ pub struct PollPlan {
     pub quiet_until: Option<Timestamp>,
     /// A hold on all submits.
     pub hold: Option<(HoldName, String)>,
+    /// The task was still under way: it ends after this look.
+    pub running: bool,
 }
 
 /// The plan for what a status call showed of a job in `state`.
 pub fn seen(state: &State, answer: &PollAnswer, facts: &PollFacts, now: Timestamp, dice: Dice) -> PollPlan {
     let later = next_look(facts, now, dice);
-    let stay = PollPlan { event: None, urls: Vec::new(), due_at: later, quiet_until: None, hold: None };
+    let running = matches!(answer, PollAnswer::Running { .. });
+    let stay =
+        PollPlan { event: None, urls: Vec::new(), due_at: later, quiet_until: None, hold: None, running };
     match (answer, state) {
         (PollAnswer::Unclear { .. }, _) => stay,
         (PollAnswer::RateLimited { retry_after }, _) => {
@@ -161,18 +187,19 @@ fn generating(
         PollAnswer::Succeeded { .. } => match watch {
             Watch::NoUrl { since, held } => without_url(*since, *held, policy, now, stay),
             Watch::Running | Watch::Failing { .. } | Watch::NotFound { .. } | Watch::OtherKey { .. } => {
-                becomes(Watch::NoUrl { since: now, held: false }, now + policy.every)
+                becomes(Watch::NoUrl { since: now, held: false }, now + policy.every())
             }
         },
         PollAnswer::Failed { message, charged } => match watch {
             Watch::Failing { since, .. } if now.since(*since) >= policy.confirm_failed => {
-                let charged = match charged {
-                    Some(Credits::ZERO) => Charged::No,
-                    Some(_) | None => Charged::Unknown,
+                let refund = Refund::of(facts.counted, *charged);
+                let failure = Failure {
+                    code: Failure::TASK_FAILED.to_owned(),
+                    message: message.clone(),
+                    charged: refund.charged(),
                 };
-                let failure =
-                    Failure { code: Failure::TASK_FAILED.to_owned(), message: message.clone(), charged };
-                PollPlan { event: Some(Event::TaskFailed { failure }), due_at: now, ..stay }
+                let event = Event::TaskFailed { failure, charged: *charged };
+                PollPlan { event: Some(event), due_at: now, ..stay }
             }
             // Not later than a whole wait from now: `since` lies in the future after a clock that jumped back.
             Watch::Failing { since, .. } => {
@@ -224,7 +251,7 @@ fn without_url(
         return PollPlan { due_at: now + HELD_EVERY, ..stay };
     }
     if now.since(since) < NO_URL_PATIENCE {
-        return PollPlan { due_at: now + policy.every, ..stay };
+        return PollPlan { due_at: now + policy.every(), ..stay };
     }
     let event = Some(Event::Watched { watch: Watch::NoUrl { since, held: true } });
     PollPlan { event, due_at: now + HELD_EVERY, ..stay }
@@ -248,21 +275,32 @@ pub const fn says_no_link(state: &State, answer: &PollAnswer) -> bool {
 /// The longest wait that any plan asks for. A look that is due later was put there by a clock that has jumped back since,
 /// and is due now: links do not live for ever.
 pub fn longest_wait(policy: &PollPolicy) -> Duration {
-    let waits =
-        [policy.first, policy.slowest, policy.every, policy.confirm_failed, HELD_EVERY, LONGEST_QUIET];
+    let waits = [
+        policy.first.unwrap_or_default(),
+        policy.slowest,
+        policy.every(),
+        policy.confirm_failed,
+        HELD_EVERY,
+        LONGEST_QUIET,
+    ];
     waits.into_iter().max().unwrap_or(HELD_EVERY).mul_f64(1.0 + 2.0 * JITTER)
+}
+
+/// How long after its submit a task is looked at first.
+pub fn first_look(policy: &PollPolicy, schedule: &Schedule, share: Duration) -> Duration {
+    policy.first.unwrap_or_else(|| policy.within(schedule.wait(Duration::ZERO, share)))
 }
 
 /// When to look again at a task that shows nothing new.
 pub fn next_look(facts: &PollFacts, now: Timestamp, dice: Dice) -> Timestamp {
     let policy = &facts.policy;
-    let first = facts.submitted_at + policy.first;
-    if now < first && first.since(now) <= policy.first {
-        return first;
+    let first = policy.first.unwrap_or_default();
+    let first_at = facts.submitted_at + first;
+    if now < first_at && first_at.since(now) <= first {
+        return first_at;
     }
     let age = now.since(facts.submitted_at);
-    let wait = age.mul_f64(SHARE_OF_AGE).clamp(policy.every, policy.slowest.max(policy.every));
-    now + dice.around(wait, JITTER)
+    now + dice.around(policy.within(facts.schedule.wait(age, facts.share)), JITTER)
 }
 
 fn bounded(urls: &[String]) -> Vec<String> {
@@ -272,18 +310,27 @@ fn bounded(urls: &[String]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::state::TaskId;
+    use crate::domain::{job_type::JobType, schedule::RenderKind, state::TaskId};
 
     const T0: Timestamp = Timestamp::from_millis(1_000_000_000_000);
 
     fn facts() -> PollFacts {
         let policy = PollPolicy {
-            first: Duration::from_secs(40),
-            every: Duration::from_secs(10),
+            first: None,
+            every: None,
             slowest: Duration::from_secs(300),
             confirm_failed: Duration::from_secs(30),
         };
-        PollFacts { submitted_at: T0, same_key: true, policy }
+        let kind = RenderKind { job_type: JobType::StdTextToVideo, duration_s: Some(5) };
+        let schedule = Schedule::learn(kind, &[]);
+        PollFacts {
+            submitted_at: T0,
+            same_key: true,
+            counted: Credits::new(200),
+            policy,
+            schedule,
+            share: Duration::ZERO,
+        }
     }
 
     /// Looks at a job again and again with the same answer; returns the state and how long it took to settle.

@@ -19,6 +19,9 @@ pub const MAX_INTERNAL_ERRORS: u32 = 2;
 const NOT_SENT: Backoff = Backoff { base: Duration::from_secs(2), max: Duration::from_secs(300) };
 /// Waits between tries after the provider's own `INTERNAL_ERROR`.
 const INTERNAL_ERROR: Backoff = Backoff { base: Duration::from_secs(20), max: Duration::from_secs(120) };
+/// The longest wait that any plan asks of a queued job. One that is due later, and not by a person's `not_before`, was put
+/// off by a clock that has jumped back since: it is due now.
+pub const LONGEST_DEFERRAL: Duration = NOT_SENT.max;
 
 /// What a submit came to. Everything that is not certainly one of the other three is [`SubmitAnswer::Unknown`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -177,7 +180,12 @@ fn deferred(
         Deferral::KeyRefused => {
             later("INVALID_API_KEY", Duration::ZERO, GateNews::Nothing, held(HoldName::Key))
         }
-        Deferral::Moved => later("ENDPOINT_MOVED", Duration::ZERO, GateNews::Nothing, held(HoldName::Key)),
+        Deferral::Moved => {
+            // The key may be as good as ever: what to look at is the address.
+            let why = format!("{message} (is api.base_url right?)");
+            let hold = Some((HoldName::Key, why, None));
+            later("ENDPOINT_MOVED", Duration::ZERO, GateNews::Nothing, hold)
+        }
         Deferral::Forbidden if facts.key_works == Some(true) => {
             let failure =
                 Failure { code: "FORBIDDEN".to_owned(), message: message.to_owned(), charged: Charged::No };

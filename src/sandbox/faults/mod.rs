@@ -165,6 +165,8 @@ pub(super) enum StatusFault {
     TwoVideos,
     StaleInProgress,
     FailedOnce,
+    HideRefund,
+    NoCreditsField,
     NoEcho,
     EchoDefaults,
 }
@@ -217,7 +219,14 @@ pub(super) enum Instead {
 /// What may happen to a task while it renders.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum TaskFault {
-    Fail { message: String, refund: bool },
+    Fail {
+        message: String,
+        refund: bool,
+    },
+    /// Fails, and so many credits are not given back.
+    FailKeeping(u32),
+    /// Succeeds, and costs so many credits in the end.
+    Settle(u32),
     Never,
     NoSound,
     OtherLength,

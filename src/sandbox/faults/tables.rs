@@ -58,6 +58,11 @@ const fn text<F>(
     Entry { name, make: Make::Text(argument, make), meaning }
 }
 
+/// A price as far as the double can count.
+fn price(credits: u64) -> u32 {
+    u32::try_from(credits).unwrap_or(u32::MAX)
+}
+
 /// An answer to a submit that never comes.
 const fn silence(end: End, charged: bool) -> GenerateFault {
     GenerateFault::Silence { end, charged }
@@ -109,7 +114,7 @@ pub(super) const GENERATE: &[Entry<GenerateFault>] = {
         number(
             "other-credits",
             "CREDITS",
-            |credits| G::OtherCredits(u32::try_from(credits).unwrap_or(u32::MAX)),
+            |credits| G::OtherCredits(price(credits)),
             "charges and reports this price",
         ),
         plain("already-success", G::AlreadySuccess, "charged, the answer already says SUCCESS"),
@@ -169,6 +174,12 @@ pub(super) const STATUS: &[Entry<StatusFault>] = {
         plain("two-videos", S::TwoVideos, "the task has two videos from now on"),
         plain("stale-in-progress", S::StaleInProgress, "says IN_PROGRESS after it has said SUCCESS"),
         plain("failed-once", S::FailedOnce, "says FAILED, though the task goes on"),
+        plain(
+            "hide-refund",
+            S::HideRefund,
+            "names what was charged at first, though some of it was given back",
+        ),
+        plain("no-credits-field", S::NoCreditsField, "does not say what the task costs"),
         plain("no-echo", S::NoEcho, "does not echo the request"),
         plain(
             "echo-defaults",
@@ -243,6 +254,18 @@ pub(super) const TASK: &[Entry<TaskFault>] = &[
         make: Make::TextOr("MESSAGE", FAILURE, |message| TaskFault::Fail { message, refund: false }),
         meaning: "ends FAILED with this message, not refunded",
     },
+    number(
+        "fail-keep",
+        "CREDITS",
+        |credits| TaskFault::FailKeeping(price(credits)),
+        "ends FAILED; all but so many credits go back",
+    ),
+    number(
+        "settle",
+        "CREDITS",
+        |credits| TaskFault::Settle(price(credits)),
+        "ends SUCCESS and costs so many credits in the end",
+    ),
     plain("never", TaskFault::Never, "stays IN_PROGRESS for ever"),
     plain("no-sound", TaskFault::NoSound, "the video has no sound track, though it was asked for"),
     plain("other-length", TaskFault::OtherLength, "the video is a second shorter or longer than was asked"),

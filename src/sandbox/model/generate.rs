@@ -89,10 +89,10 @@ impl Model {
             GenerateFault::OtherCredits(credits) => {
                 self.accept(now, Order { credits: i64::from(*credits), ..order })
             }
-            GenerateFault::AlreadySuccess => self.already(now, order, Ending::Success, "SUCCESS"),
+            GenerateFault::AlreadySuccess => self.already(now, order, Ending::success(), "SUCCESS"),
             GenerateFault::AlreadyFailed => {
                 let message = "The prompt was refused by the content filter.".to_owned();
-                self.already(now, order, Ending::Fail { message, refund: true }, "FAILED")
+                self.already(now, order, Ending::failure(message, Some(0)), "FAILED")
             }
         }
     }
@@ -125,22 +125,26 @@ impl Model {
     fn charge(&mut self, now: Timestamp, mut order: Order) -> usize {
         let drawn = self.plan.task.draw(&order.prompt, |_| true);
         let render_time = drawn.delay.unwrap_or_else(|| self.render_time());
-        match drawn.fault {
-            None => self.start(now, order, Some(render_time), Ending::Success),
-            Some(TaskFault::Fail { message, refund }) => {
-                self.start(now, order, Some(render_time), Ending::Fail { message, refund })
+        let ending = match drawn.fault {
+            None => Ending::success(),
+            Some(TaskFault::Fail { message, refund }) => Ending::failure(message, refund.then_some(0)),
+            Some(TaskFault::FailKeeping(credits)) => {
+                let message = "The video could not be generated.".to_owned();
+                Ending::failure(message, Some(i64::from(credits)))
             }
-            Some(TaskFault::Never) => self.start(now, order, None, Ending::Success),
+            Some(TaskFault::Settle(credits)) => Ending { failure: None, costs: Some(i64::from(credits)) },
+            Some(TaskFault::Never) => return self.start(now, order, None, Ending::success()),
             Some(TaskFault::NoSound) => {
                 order.shape.sound = false;
-                self.start(now, order, Some(render_time), Ending::Success)
+                Ending::success()
             }
             Some(TaskFault::OtherLength) => {
                 let seconds = order.shape.seconds;
                 order.shape.seconds = if seconds > 3 { seconds - 1 } else { seconds + 1 };
-                self.start(now, order, Some(render_time), Ending::Success)
+                Ending::success()
             }
-        }
+        };
+        self.start(now, order, Some(render_time), ending)
     }
 
     /// Takes over a task of an earlier double: it is paid, and finished at once. Nothing happens when `body` is no
@@ -150,7 +154,7 @@ impl Model {
         if self.by_id.contains_key(task_id) {
             return;
         }
-        let index = self.start(now, order, Some(Duration::ZERO), Ending::Success);
+        let index = self.start(now, order, Some(Duration::ZERO), Ending::success());
         let (Some(task), Some(charge)) = (self.tasks.get_mut(index), self.charges.get_mut(index)) else {
             return;
         };
@@ -182,6 +186,7 @@ impl Model {
             credits: order.credits,
             request: order.body,
             refunded: false,
+            kept: order.credits,
         });
         self.by_id.insert(id.clone(), index);
         self.tasks.push(Task {
@@ -190,6 +195,7 @@ impl Model {
             state: TaskState::InProgress,
             created_at: now,
             credits: order.credits,
+            costs: order.credits,
             kind: order.kind,
             fields: order.fields,
             shape: order.shape,

@@ -191,11 +191,11 @@ impl Model {
             }
             self.rendering.pop();
             self.running -= 1;
-            if let (Some(task), Some(charge)) = (self.tasks.get_mut(index), self.charges.get_mut(index))
-                && task.end()
-            {
-                charge.refunded = true;
-                self.balance += charge.credits;
+            if let (Some(task), Some(charge)) = (self.tasks.get_mut(index), self.charges.get_mut(index)) {
+                task.end();
+                self.balance += charge.kept - task.costs;
+                charge.kept = task.costs;
+                charge.refunded = charge.kept == 0 && charge.credits > 0;
             }
         }
     }

@@ -69,6 +69,8 @@ impl Model {
                 self.tasks[index].videos = 2;
                 data = report(&self.tasks[index], &call.base);
             }
+            StatusFault::HideRefund => data["consumed_credits"] = json!(task.credits),
+            StatusFault::NoCreditsField => data["consumed_credits"] = Value::Null,
             StatusFault::NoEcho => data["request"] = Value::Null,
             StatusFault::EchoDefaults => data["request"] = Value::Object(with_defaults(&task.fields)),
         }
@@ -120,6 +122,7 @@ fn shows(fault: &StatusFault, task: &Task) -> bool {
         StatusFault::StaleInProgress => success && task.told,
         StatusFault::FailedWord(_) => failed,
         StatusFault::FailedOnce => !failed,
+        StatusFault::HideRefund => task.costs < task.credits,
         StatusFault::Http(_)
         | StatusFault::Silence(_)
         | StatusFault::CutBody
@@ -129,6 +132,7 @@ fn shows(fault: &StatusFault, task: &Task) -> bool {
         | StatusFault::Word(_)
         | StatusFault::LowerCase
         | StatusFault::OtherTask
+        | StatusFault::NoCreditsField
         | StatusFault::NoEcho
         | StatusFault::EchoDefaults => true,
     }
@@ -146,7 +150,7 @@ fn report(task: &Task, base: &str) -> Value {
     json!({
         "task_id": task.id,
         "status": status,
-        "consumed_credits": task.credits,
+        "consumed_credits": task.costs,
         "created_at": created_at.to_string(),
         "request": echo(&task.fields),
         "response": response,

@@ -17,8 +17,10 @@ pub struct Task {
     pub state: TaskState,
     /// When it was accepted.
     pub created_at: Timestamp,
-    /// What it cost.
+    /// What it cost when it was accepted.
     pub credits: i64,
+    /// What it costs by now: its end may settle another sum.
+    pub costs: i64,
     pub(super) kind: &'static Kind,
     pub(super) fields: Map<String, Value>,
     pub(super) shape: Shape,
@@ -49,10 +51,22 @@ pub enum TaskState {
 }
 
 /// What a task will end as.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Ending {
-    Success,
-    Fail { message: String, refund: bool },
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Ending {
+    /// Why it fails, if it does.
+    pub failure: Option<String>,
+    /// What it costs in the end, where that is not what was charged.
+    pub costs: Option<i64>,
+}
+
+impl Ending {
+    pub(super) fn success() -> Self {
+        Self::default()
+    }
+
+    pub(super) fn failure(message: String, costs: Option<i64>) -> Self {
+        Self { failure: Some(message), costs }
+    }
 }
 
 /// The right to download, for a while.
@@ -63,18 +77,13 @@ pub(super) struct Link {
 }
 
 impl Task {
-    /// Ends the render; says whether its credits go back.
-    pub(super) fn end(&mut self) -> bool {
-        match &self.ending {
-            Ending::Success => {
-                self.state = TaskState::Success;
-                false
-            }
-            Ending::Fail { message, refund } => {
-                self.state = TaskState::Failed { message: message.clone() };
-                *refund
-            }
-        }
+    /// Ends the render; its cost is settled.
+    pub(super) fn end(&mut self) {
+        self.state = match &self.ending.failure {
+            None => TaskState::Success,
+            Some(message) => TaskState::Failed { message: message.clone() },
+        };
+        self.costs = self.ending.costs.unwrap_or(self.credits);
     }
 
     /// Its video number `index`, counted from one.
@@ -116,6 +125,8 @@ pub struct Charge {
     pub request: String,
     /// It was paid back, since the task failed.
     pub refunded: bool,
+    /// What it came to by now, after refunds and corrections.
+    pub kept: i64,
 }
 
 impl Charge {
@@ -127,6 +138,7 @@ impl Charge {
             "credits": self.credits,
             "request": serde_json::from_str::<Value>(&self.request).unwrap_or_default(),
             "refunded": self.refunded,
+            "kept": self.kept,
         })
     }
 }

@@ -344,7 +344,7 @@ fn the_ledger_is_there_for_scripts() {
     let id = &model.tasks()[0].id;
     let expected = json!({
         "balance": 999_600,
-        "charges": [{"seq": 1, "at": "2026-02-05T12:00:00.75Z", "task_id": id, "credits": 400, "request": fox(), "refunded": false}],
+        "charges": [{"seq": 1, "at": "2026-02-05T12:00:00.75Z", "task_id": id, "credits": 400, "request": fox(), "refunded": false, "kept": 400}],
         "faults_fired": {"generate:close-after": 1, "status:500": 0},
         "tasks": [{"task_id": id, "status": "IN_PROGRESS", "created_at": "2026-02-05T12:00:00.75Z",
             "type": "pro-text-to-video", "prompt": "a fox", "credits": 400}],

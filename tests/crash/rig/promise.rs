@@ -1,6 +1,7 @@
 //! The promise, line by line: facts in, broken lines out. Pure, so that it can be shown to notice what it should.
 
-use klingd::domain::{Charge, Outcome, State};
+use klingd::domain::{Charge, Credits, Outcome, State};
+use klingd::store::view::AttemptRow;
 use serde_json::Value;
 
 use super::facts::{Facts, Found, JobFacts, Row};
@@ -51,7 +52,8 @@ fn broken_money(job: &JobFacts, row: &Row) -> Vec<String> {
     if job.charges > 0 && !known {
         broken.push(format!("it was charged and is {}", state.label()));
     }
-    let counted = row.attempts.iter().filter(|attempt| attempt.charge != Charge::Free.as_str()).count();
+    let counts = |a: &&AttemptRow| a.charge != Charge::Free.as_str() || a.refunded > Credits::ZERO;
+    let counted = row.attempts.iter().filter(counts).count();
     if counted < job.charges {
         broken.push(format!("it was charged {} times and the books say {counted}", job.charges));
     }

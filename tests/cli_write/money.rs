@@ -1,0 +1,153 @@
+//! `spend`, and what the other commands say of money, after real renders.
+
+use klingd::domain::{JobId, state::Label};
+use serde_json::json;
+
+use crate::rig::{Daemon, Rig, provider};
+
+/// A fox that is rendered, a crow that fails and is paid back, an owl that fails and may not be; the price of the fox is
+/// not the expected one.
+const THREE: &str = r#"
+[batch]
+name = "forest"
+[defaults]
+type = "std-text-to-video"
+sound = false
+tags = ["night"]
+[[job]]
+prompt = "A fox"
+tags = ["night", "=client"]
+[[job]]
+prompt = "A crow"
+[[job]]
+prompt = "An owl"
+tags = []
+"#;
+const FAULTS: &str = "generate:other-credits=240~fox,task:fail=No~crow,task:fail-no-refund=No~owl";
+
+/// The three, at rest.
+async fn forest() -> Rig {
+    let (_, rig) = provider(FAULTS).await;
+    let rig =
+        rig.with("TZ", "UTC").with("KLINGD_BUDGET__PER_DAY", "1000").with("KLINGD_BUDGET__TOTAL", "5000");
+    let file = rig.file("forest.toml", THREE);
+    rig.run(&["enqueue", &file]).is(0);
+    let daemon = Daemon::start(&rig).await;
+    // Two have failed, which is what 4 says.
+    rig.run(&["wait", "--all", "--timeout", "60s"]).is(4);
+    daemon.end().await;
+    assert_eq!(rig.label(JobId(1)).await, Label::Done);
+    rig
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn spend_tells_where_the_credits_went() {
+    let rig = forest().await;
+    let said = rig.run(&["spend", "--by", "batch"]).is(0);
+    let table =
+        "BATCH\tCHARGED\tRESERVED\tIN DOUBT\tREFUNDED\tSPENT\tATTEMPTS\nforest\t640\t0\t0\t200\t440\t3\n";
+    assert_eq!(said.out, table);
+    said.says("Today: 440 of 1,000 credits")
+        .says("(budget.per_day); 560 left")
+        .says("In all: 440 of 5,000 credits")
+        .says("Price drift: +40 credits on 1 attempt against the prices of")
+        .says("set prices.std-text-to-video");
+    assert_eq!(rig.run(&["spend", "--by", "type", "-q"]).is(0).err, "");
+
+    let tags = rig.run(&["spend", "--by", "tag", "--csv"]).is(0).out;
+    let csv = "tag,charged,reserved,in_doubt,refunded,spent,attempts\n\
+               '=client,240,0,0,0,240,1\nnight,440,0,0,200,240,2\n,200,0,0,0,200,1\n";
+    assert_eq!(tags, csv);
+    rig.run(&["spend", "--by", "tag"]).is(0).says("A job with several tags counts under each of them");
+
+    let [day, total] = rig.run(&["spend", "--json"]).is(0).json().try_into().unwrap();
+    assert_eq!(
+        (&day["by"], &day["spent_credits"], &day["attempts"]),
+        (&json!("day"), &json!(440), &json!(3))
+    );
+    assert_eq!(day["key"].as_str().unwrap().len(), "2026-02-05".len());
+    assert_eq!((&total["by"], &total["refunded_credits"]), (&json!("total"), &json!(200)));
+    assert_eq!((&total["budget"]["left_today"], &total["budget"]["per_job"]), (&json!(560), &json!(null)));
+    assert_eq!(total["price_drift"][0]["charged_credits"], 240);
+
+    assert_eq!(rig.run(&["spend", "--since", "1h"]).is(0).out.lines().count(), 2);
+    assert_eq!(rig.run(&["spend", "--since", "2999-01-01T00:00:00Z", "--csv"]).is(0).out.lines().count(), 1);
+    rig.run(&["spend", "--by", "moon"]).is(2).says("day, type, tag, batch");
+    rig.run(&["spend", "--csv", "--json"]).is(2);
+    rig.run(&["spend", "--since", "yesterday"]).is(2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refund_is_shown_or_said_to_be_missing() {
+    let rig = forest().await;
+    let crow = rig.run(&["show", "2"]).is(0).out;
+    for words in [
+        "refunded: the provider gave all 200 credits back",
+        "Charged          200",
+        "Refunded         200",
+        "200 credits charged, 200 refunded",
+        "(not charged); it costs 0 credits in the end",
+        "queues it again; nothing is spent on it so far",
+    ] {
+        assert!(crow.contains(words), "{words:?} is not in:\n{crow}");
+    }
+    let owl = rig.run(&["show", "3"]).is(0).out;
+    assert!(owl.contains("refund not confirmed: the provider still says 200 credits"), "{owl}");
+    let [crow] = rig.run(&["show", "2", "--json"]).is(0).json().try_into().unwrap();
+    assert_eq!((&crow["error"]["charged"], &crow["charged_credits"]), (&json!("no"), &json!(0)));
+    assert_eq!(crow["attempts"][0]["refunded_credits"], 200);
+    // Uncharged, it may be queued again without --again and without a question; the owl may be paid.
+    let again = ["enqueue", "--type", "std-text-to-video", "--no-sound", "--tag", "night", "--prompt"];
+    let existing = |prompt| rig.run(&[&again[..], &[prompt, "--dry-run", "--json"]].concat()).is(0).json();
+    assert_eq!(existing("A crow")[0]["existing"], false);
+    assert_eq!(existing("An owl")[0]["existing"], true);
+    rig.run(&["retry", "3"]).is(2).says("say --yes");
+    rig.run(&["retry", "2"]).is(0).says("nothing is spent on it so far");
+}
+
+/// What a person brought by hand counts, and the provider has not said how much: both places of `show` say so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_taken_by_force_is_counted_in_every_place() {
+    let rig = Rig::new();
+    let id = rig.enqueue("A fox");
+    rig.on_the_wire(id).await;
+    let store = rig.store().await;
+    store.orphan(store.job(id).await.unwrap(), klingd::clock::Clock.now()).await.unwrap();
+    rig.run(&["resolve", "1", "--task-id", "n75taken", "--force"]).is(0);
+    let page = rig.run(&["show", "1"]).is(0).out;
+    assert!(page.contains("Charged          200 counted; the provider has not said how much"), "{page}");
+    assert!(page.contains("accepted, 200 credits counted as charged, task n75taken"), "{page}");
+    let [job] = rig.run(&["show", "1", "--json"]).is(0).json().try_into().unwrap();
+    assert_eq!(job["charged_credits"], json!(null), "unknown is null");
+    assert_eq!(job["attempts"][0]["answered_at"], json!(null), "no answer came");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prices_say_where_they_come_from() {
+    let rig = Rig::new().with("KLINGD_PRICES__O3_STD_TEXT_TO_VIDEO", "7");
+    let file = rig
+        .file("k.toml", "[prices]\ndate = \"2026-12-24\"\nstd-text-to-video = { silent = 41, sound = 61 }\n");
+    let prices = rig.run(&["--config", &file, "config", "prices", "--json"]).is(0).json();
+    let of = |name: &str| prices.iter().find(|price| price["type"] == name).unwrap();
+    let own = of("std-text-to-video");
+    assert_eq!(
+        (&own["silent"], &own["sound"], &own["as_of"]),
+        (&json!(41), &json!(61), &json!("2026-12-24"))
+    );
+    assert!(own["origin"].as_str().unwrap().ends_with("k.toml:3"), "{own}");
+    assert_eq!(of("o3-std-text-to-video")["origin"], "KLINGD_PRICES__O3_STD_TEXT_TO_VIDEO");
+    let page = of("pro-text-to-video");
+    assert_eq!((&page["overridden"], &page["origin"]), (&json!(false), &json!(null)));
+    assert_ne!(page["as_of"], "2026-12-24", "the page was read on its own day");
+    let table = rig.run(&["--config", &file, "config", "prices"]).is(0).out;
+    assert!(table.contains("k.toml:3, as of 2026-12-24") && table.contains("the page, as of "), "{table}");
+}
+
+/// What came back is free for the cap on everything again; what is gone is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_gone_for_good_counts_when_a_job_is_refused() {
+    let rig = forest().await.with("KLINGD_BUDGET__TOTAL", "639");
+    let hare = ["enqueue", "--type", "std-text-to-video", "--no-sound", "--prompt", "A hare"];
+    rig.run(&hare).is(8).says("it costs 200 credits, budget.total is 639, 440 of it spent");
+    rig.with("KLINGD_BUDGET__TOTAL", "640").run(&hare).is(0);
+}
