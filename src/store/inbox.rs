@@ -121,7 +121,9 @@ impl Store {
                     let queued = enqueue(c, ring, batch, now).await?;
                     insert_jobs(c, id, &queued).await?;
                 }
-                by_claim(c, &file.claim).await?.ok_or(super::StoreError::Closed)
+                by_claim(c, &file.claim).await?.ok_or_else(|| {
+                    super::StoreError::Corrupt("a file that was just recorded is gone".to_owned())
+                })
             })
         })
         .await
@@ -194,12 +196,12 @@ impl Store {
         rows.iter().map(job).collect()
     }
 
-    /// The status file of this row tells of its `changes`.
+    /// The status file of this row tells of its `changes`; none of them, when it could not be written.
     pub async fn file_told(&self, told: &InboxFile, now: Timestamp) -> Result<()> {
         let (id, changes) = (told.id, told.changes);
         self.write(move |c, _| {
             Box::pin(async move {
-                sqlx::query("UPDATE inbox_files SET told = ?, told_at = ? WHERE id = ?")
+                sqlx::query("UPDATE inbox_files SET told = max(told, ?), told_at = ? WHERE id = ?")
                     .bind(changes)
                     .bind(now.as_millis())
                     .bind(id)

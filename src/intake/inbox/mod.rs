@@ -61,6 +61,8 @@ use crate::{
 
 /// The shortest time between two looks, however many events come: a large copy makes thousands.
 const HINT_GAP: Duration = Duration::from_millis(100);
+/// How many times as long as a look takes there is none, for events come all the while that a large file is copied.
+const QUIET_FACTOR: u32 = 20;
 /// The shortest time between two writes of one status file.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// How long a file that has nothing left to tell is remembered.
@@ -97,6 +99,8 @@ pub struct Inbox {
     /// When to look, and when the last look was; by our steady clock, as all times here.
     scan_at: Duration,
     scanned_at: Duration,
+    /// The time without a look, however many events come.
+    quiet: Duration,
     tell_at: Option<Duration>,
     /// Whether files are about to be taken: until then a daemon that ends when idle is not idle.
     waiting: Sender<bool>,
@@ -134,6 +138,7 @@ impl Inbox {
             troubles: Troubles::default(),
             scan_at: now,
             scanned_at: now,
+            quiet: HINT_GAP,
             tell_at: Some(now),
             waiting,
         })
@@ -152,7 +157,7 @@ impl Inbox {
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = hints.bell.notified() => {
-                    self.scan_at = self.scan_at.min(self.scanned_at + HINT_GAP);
+                    self.scan_at = self.scan_at.min(self.scanned_at + self.quiet);
                 }
                 // A status file may have changed. Seldom looked at, whatever the number of commits.
                 _ = commits.changed(), if self.tell_at.is_none() => self.tell_at = Some(now + TELL_EVERY),
@@ -188,7 +193,10 @@ impl Inbox {
         self.place_leftovers().await?;
         let arrived = self.watch.hints().arrived();
         let settings = Arc::clone(&self.settings);
+        let begun = self.clock.steady();
         let found = on_disk(move || scan::scan(&settings.places.inbox, ready.id.dev)).await?;
+        let took = self.clock.steady().saturating_sub(begun);
+        self.quiet = (took * QUIET_FACTOR).clamp(HINT_GAP, self.settings.scan_every.max(HINT_GAP));
         let found = match found {
             Ok(found) => found,
             Err(error) => {
@@ -203,7 +211,7 @@ impl Inbox {
         });
         self.take(candidates, stop).await?;
         if more {
-            self.scan_at = self.scanned_at + HINT_GAP;
+            self.scan_at = self.scanned_at + self.quiet;
         }
         if let Some(next) = next {
             self.scan_at = self.scan_at.min(next);
@@ -259,7 +267,7 @@ impl Inbox {
         let (mut seen, mut left) = (HashMap::new(), HashMap::new());
         let (mut candidates, mut next) = (Vec::new(), None::<Duration>);
         for (path, why) in found.unreadable {
-            left.insert(path, format!("the folder can't be read: {why}"));
+            left.insert(path, format!("it can't be looked at: {why}; klingd's user needs the permission to"));
         }
         for entry in found.entries {
             let looks = Seen::of(&entry, self.seen.get(&entry.id).copied(), now);

@@ -105,31 +105,38 @@ impl Inbox {
         // A clock that was set back must not silence anything.
         let is_due = |file: &InboxFile| file.told_at > now || now.since(file.told_at) >= TELL_EVERY;
         let due: Vec<_> = files.into_iter().filter(is_due).collect();
-        let mut told = Vec::with_capacity(due.len());
+        let (mut told, mut failed) = (Vec::with_capacity(due.len()), None);
         for file in due {
             let text = self.text(&file).await?;
             let place = file.place.clone();
             let suffix = if file.accepted { STATUS } else { ERRORS };
             match on_disk(move || write_beside(&place, suffix, &text)).await? {
                 Ok(()) => told.push(file),
+                // Tried, and nothing told: the others come first the next time.
                 Err(error) => {
-                    self.troubles.set(Area::Status, error.to_string());
-                    self.tell_at = Some(steady + self.settings.scan_every);
-                    break;
+                    failed = Some(error);
+                    told.push(InboxFile { changes: 0, ..file });
                 }
             }
             reach(Point::InboxTold);
-        }
-        if self.tell_at.is_none() && all > 0 {
-            self.troubles.clear(Area::Status);
-            // The rest was written less than a second ago, or was not asked for yet.
-            let wait = if told.is_empty() || told.len() < all { TELL_EVERY } else { Default::default() };
-            self.tell_at = Some(steady + wait);
         }
         let store = self.store.clone();
         for kept in join_all(told.iter().map(|file| store.file_told(file, now))).await {
             self.tolerate(kept)?;
         }
+        self.tell_at = match failed {
+            Some(error) => {
+                self.troubles.set(Area::Status, error.to_string());
+                Some(steady + self.settings.scan_every)
+            }
+            None if all == 0 => None,
+            None => {
+                self.troubles.clear(Area::Status);
+                // What was not due was written less than a second ago.
+                let more = told.len() == all;
+                Some(if more { steady } else { steady + TELL_EVERY })
+            }
+        };
         Ok(())
     }
 

@@ -17,7 +17,7 @@ const MAX_ENTRIES: usize = 50_000;
 pub struct Found {
     /// Everything but the folders that were looked into.
     pub entries: Vec<Entry>,
-    /// Folders that could not be read, with the reason.
+    /// What could not be looked at, with the reason.
     pub unreadable: Vec<(PathBuf, String)>,
     /// Whether there is more than was looked at.
     pub more: bool,
@@ -44,8 +44,22 @@ pub fn scan(root: &Path, home: u64) -> io::Result<Found> {
                 found.more = true;
                 return Ok(found);
             }
-            let path = folder.join(name?.file_name());
-            let Some(entry) = look_at(root, path, home)? else { continue };
+            let path = match name {
+                Ok(name) => folder.join(name.file_name()),
+                // The folder went away under the look, or its disk did.
+                Err(error) => {
+                    found.unreadable.push((folder.clone(), error.to_string()));
+                    break;
+                }
+            };
+            let entry = match look_at(root, path.clone(), home) {
+                Ok(Some(entry)) => entry,
+                Ok(None) => continue,
+                Err(error) => {
+                    found.unreadable.push((path, error.to_string()));
+                    continue;
+                }
+            };
             if is_entered(&entry) {
                 folders.push(entry.path);
             } else {
