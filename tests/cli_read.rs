@@ -295,7 +295,7 @@ async fn json_has_every_key_of_the_contract() {
     let [job] = said.json().try_into().unwrap();
     let keys: Vec<&str> = job.as_object().unwrap().keys().map(String::as_str).collect();
     let contract = "id name state reason needs_person type request batch tags priority take key not_before task_id \
-                    paid_attempts polls estimated_credits charged_credits created_at submitted_at finished_at due_at \
+                    paid_attempts polls estimated_credits charged_credits created_at submitted_at finished_at due_at usual_ms \
                     error outputs notes source";
     assert_eq!(keys, contract.split_whitespace().collect::<Vec<_>>());
     assert_eq!(job["id"], done.0);

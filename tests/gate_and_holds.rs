@@ -58,7 +58,9 @@ async fn nothing_leaves_inside_a_retry_after() {
     rig.all_fired();
     all_done(&rig, &jobs).await;
 
-    let all = attempts(&rig, &jobs).await;
+    // Those that were stopped at the last moment (tests/gate_latch.rs) never arrived.
+    let mut all = attempts(&rig, &jobs).await;
+    all.retain(|a| a.evidence.as_ref().is_some_and(|evidence| evidence.status.is_some()));
     let refusals: Vec<_> = all.iter().filter(|a| a.outcome == Outcome::Deferred).collect();
     assert_eq!((refusals.len(), all.len(), rig.posts().len()), (2, 22, 22));
     for refusal in refusals {

@@ -1,6 +1,6 @@
 //! The ledger at the level of the store: its upgrade, its sums after arbitrary lives, the caps, and clocks that jump.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{borrow::Cow, path::Path, time::Duration};
 

@@ -8,7 +8,7 @@ use super::{
     render::status::{Status, status, status_json},
     view::View,
 };
-use crate::{config::Config, disk, store::Store};
+use crate::{config::Config, daemon::claim_policy, disk, store::Store};
 
 /// Flags of `status`.
 #[derive(Args)]
@@ -28,11 +28,7 @@ pub async fn run(context: Context, _args: StatusArgs) -> Result<Exit> {
 
 async fn read(context: &Context, config: &Config, store: &Store) -> Result<Status> {
     let view = View::read(store, config, context.clock).await?;
-    let slots = match view.gate.slots {
-        // Not decided yet: the first submits start with the configured number.
-        0 => config.submit.start_in_flight,
-        slots => slots.min(config.submit.max_in_flight),
-    };
+    let slots = view.gate.slots(&claim_policy(config, "").gate);
     let today = context.clock.day_start(view.now);
     let inbox = match config.inbox.enabled {
         true => Some((config.inbox.path.clone(), store.inbox_view(today).await?)),

@@ -11,7 +11,7 @@ use super::reader::Reader;
 use super::sections::*;
 use super::units::{DURATION, RATE, SIZE, SWITCH, TEXT, whole};
 use super::{ApiKey, Config, Environment, Origin, Overrides, Row, endpoint, paths, tables};
-use crate::domain::Credits;
+use crate::domain::{Credits, gate::LONGEST_QUIET};
 
 const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -204,8 +204,8 @@ fn submit(read: &mut Reader) -> Submit {
         "submit.cooldown_max",
         DURATION,
         secs(600),
-        secs(1)..=DAY,
-        "a pause of more than a day is `klingd pause`",
+        secs(1)..=LONGEST_QUIET,
+        "the gate tries again after an hour at the latest; a longer pause is `klingd pause`",
     );
     let cooldown = read.bounded(
         "submit.cooldown",

@@ -11,6 +11,8 @@ pub const MAX_BODY_BYTES: usize = 64 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
+    /// It was stopped when all that was left was to send it, since the provider had just asked for quiet.
+    Held,
     /// No connection was made (DNS, connect, TLS or proxy handshake): not one byte of the request left.
     Connect,
     /// The request may have been sent, no answer's head was seen.

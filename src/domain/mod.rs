@@ -13,8 +13,6 @@ pub mod credits;
 pub mod event;
 pub mod evidence;
 pub mod gate;
-#[cfg(test)]
-mod gate_tests;
 pub mod hold;
 pub mod job;
 pub mod job_type;

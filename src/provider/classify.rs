@@ -70,8 +70,9 @@ pub(super) fn key_works(http_status: u16, body: &str) -> Option<bool> {
 /// The transport failed: what arrived before it did may still name the task.
 fn broken_off(failure: &TransportFailure, status: Option<u16>, evidence: &Evidence) -> SubmitAnswer {
     match (failure.phase, status) {
+        (Phase::Held, None) => later(Deferral::Held, failure.message.clone(), None),
         (Phase::Connect, None) => later(Deferral::NotSent, failure.message.clone(), None),
-        (Phase::Connect | Phase::Sent, _) => {
+        (Phase::Held | Phase::Connect | Phase::Sent, _) => {
             unknown(format!("the request may have been sent, no answer came: {}", failure.message))
         }
         (Phase::Body, status) => {

@@ -23,6 +23,7 @@ use url::Url;
 
 use super::{
     classify,
+    latch::{HeldBack, Latch, LatchLayer},
     text::{chain, clean},
     turns::Turns,
 };
@@ -101,6 +102,7 @@ pub struct Api {
     authorization: HeaderValue,
     key: SecretString,
     turns: Turns,
+    latch: Arc<Latch>,
 }
 
 impl Api {
@@ -115,7 +117,11 @@ impl Api {
             endpoint(base_url, "api/generate").ok_or_else(|| SetupError::BaseUrl(base_url.to_owned()))?;
         let plain_http = settings.base_url.scheme() == "http";
         let client = || client(settings.connect_timeout, settings.proxy.as_ref());
-        let submit = || Ok(client()?.timeout(settings.submit_timeout).pool_max_idle_per_host(0));
+        let latch = Arc::<Latch>::default();
+        let submit = || {
+            let client = client()?.timeout(settings.submit_timeout).pool_max_idle_per_host(0);
+            Ok(client.connector_layer(LatchLayer(Arc::clone(&latch))))
+        };
         let status = || Ok(client()?.timeout(settings.status_timeout).pool_idle_timeout(STATUS_IDLE));
         Ok(Self {
             submit: build(plain_http, submit)?,
@@ -125,7 +131,13 @@ impl Api {
             authorization,
             key: settings.key.clone(),
             turns: Turns::default(),
+            latch,
         })
+    }
+
+    /// What stops submits at the last moment.
+    pub fn latch(&self) -> &Latch {
+        &self.latch
     }
 
     /// Sends one request to make a task, and tells what was seen. This may cost credits: drop the future only if the
@@ -153,6 +165,10 @@ impl Api {
     }
 
     async fn exchange(&self, body: Vec<u8>) -> Evidence {
+        if self.latch.holds() {
+            // No need to connect first.
+            return unanswered(Phase::Held, HeldBack.to_string());
+        }
         let only = OnlyOnce::default();
         let request = self
             .submit
@@ -166,9 +182,12 @@ impl Api {
             Ok(response) => return self.evidence(response).await,
             Err(error) => error,
         };
-        let phase = if only.take_back() { Phase::Connect } else { Phase::Sent };
-        let message = self.blot(&chain(&error.without_url()));
-        Evidence { transport: Some(TransportFailure { phase, message }), ..Evidence::default() }
+        let phase = match only.take_back() {
+            true if HeldBack::caused(&error) => Phase::Held,
+            true => Phase::Connect,
+            false => Phase::Sent,
+        };
+        unanswered(phase, self.blot(&chain(&error.without_url())))
     }
 
     /// What a response shows, read to its end or to [`MAX_BODY_BYTES`].
@@ -219,6 +238,11 @@ impl Api {
         let key = self.key.expose_secret();
         if key.len() < MIN_SECRET_LEN { text.to_owned() } else { text.replace(key, "[key]") }
     }
+}
+
+/// No answer was seen.
+fn unanswered(phase: Phase, message: String) -> Evidence {
+    Evidence { transport: Some(TransportFailure { phase, message }), ..Evidence::default() }
 }
 
 /// An answer to a status call.

@@ -7,6 +7,7 @@
 mod address;
 pub mod classify;
 pub mod http;
+pub mod latch;
 pub mod media;
 #[cfg(test)]
 mod raw_server;
@@ -17,4 +18,5 @@ mod turns;
 mod wire;
 
 pub use http::{Api, Settings, SetupError};
+pub use latch::Latch;
 pub use media::{Download, FetchError, Media, MediaSettings, Resume};

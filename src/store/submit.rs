@@ -13,7 +13,7 @@ use super::{
 use crate::domain::{
     AttemptNo, Credits, Event, JobId, Timestamp,
     evidence::Evidence,
-    gate::{Admission, GatePolicy},
+    gate::{Admission, Flight, GatePolicy},
     hold::{Hold, HoldName},
     job::Version,
     key::hex,
@@ -52,7 +52,7 @@ pub struct Intent {
     pub estimate: Credits,
     /// Earlier attempts of this job that ended in a documented `INTERNAL_ERROR`.
     pub internal_errors: u32,
-    /// Attempts of this job that were deferred.
+    /// Attempts of this job that did not leave for want of a connection.
     pub deferrals: u32,
 }
 
@@ -162,15 +162,15 @@ async fn claim(
         return Ok(Claimed { intents: Vec::new(), next_at });
     }
     let gate = control::gate(c).await?;
-    let (on_the_wire, in_flight) = in_flight(c).await?;
-    let free = match gate.admits(on_the_wire, in_flight, &policy.gate, now) {
+    let flight = flight(c).await?;
+    let free = match gate.admits(flight, &policy.gate, now) {
         Admission::Go(free) => free.min(workers),
         Admission::ClosedUntil(until) => return Ok(Claimed { intents: Vec::new(), next_at: Some(until) }),
         Admission::Full => return Ok(Claimed { intents: Vec::new(), next_at: gate.opens_at(now) }),
     };
     // One job finds out, alone, whether the others may go.
     let one_by_one = probed.is_some() || holds.iter().any(|hold| hold.is_on_trial(now));
-    let free = if one_by_one { free.min(1_u32.saturating_sub(on_the_wire)) } else { free };
+    let free = if one_by_one { free.min(1_u32.saturating_sub(flight.on_the_wire)) } else { free };
     let mut spent = Spent::read(c, &policy.budget, day).await?;
     let mut intents = Vec::new();
     for job in due(c, free, now).await? {
@@ -183,10 +183,22 @@ async fn claim(
         }
         intents.push(intend(c, ring, job, policy, now).await?);
     }
+    let n = u32::try_from(intents.len()).unwrap_or(u32::MAX);
+    let left = gate.take(n, now);
+    if n > 0 && left != gate {
+        control::keep_gate(c, &left).await?;
+    }
     if let Some(at) = probed.and_then(|hold| hold.next_probe(now)).filter(|_| !intents.is_empty()) {
         control::probe_later(c, HoldName::Credits, at).await?;
     }
-    Ok(Claimed { intents, next_at: None })
+    // Nobody rings when the next may leave, if it is time alone that brings it.
+    let flight = Flight { on_the_wire: flight.on_the_wire.saturating_add(n), ..flight };
+    let next_at = match left.admits(flight, &policy.gate, now) {
+        Admission::Go(_) => None,
+        Admission::ClosedUntil(at) => Some(at),
+        Admission::Full => left.opens_at(now),
+    };
+    Ok(Claimed { intents, next_at })
 }
 
 struct DueJob {
@@ -206,7 +218,8 @@ async fn due(c: &mut SqliteConnection, free: u32, now: Timestamp) -> Result<Vec<
         "SELECT id, version, request, estimate, max_credits,
             (SELECT coalesce(max(n), 0) FROM attempts a WHERE a.job_id = j.id) AS last_attempt,
             (SELECT count(*) FROM attempts a WHERE a.job_id = j.id AND a.outcome = 'internal_error') AS internal_errors,
-            (SELECT count(*) FROM attempts a WHERE a.job_id = j.id AND a.outcome = 'deferred') AS deferrals
+            (SELECT count(*) FROM attempts a WHERE a.job_id = j.id AND a.outcome = 'deferred'
+                AND a.evidence ->> '$.transport.phase' = 'connect') AS deferrals
          FROM jobs j WHERE lane = 'submit'
             AND (due_at <= ?1 OR (due_at > ?2 AND due_at IS NOT not_before AND coalesce(not_before, ?1) <= ?1))
          ORDER BY priority DESC, id LIMIT ?3",
@@ -295,9 +308,10 @@ async fn settle(c: &mut SqliteConnection, ring: &mut Ring, o: &SubmitOutcome) ->
     {
         event = claimed_twice(o.attempt, task, owner);
     }
-    let (_, in_flight) = in_flight(c).await?;
+    let Flight { on_the_wire, tasks } = flight(c).await?;
+    let others = Flight { on_the_wire: on_the_wire.saturating_sub(1), tasks };
     let gate = control::gate(c).await?;
-    let heard = gate.hear(o.plan.gate, in_flight.saturating_sub(1), &o.gate, o.now, o.dice);
+    let heard = gate.hear(o.plan.gate, others, &o.gate, o.now, o.dice);
     if heard != gate {
         control::keep_gate(c, &heard).await?;
         ring.lane(crate::domain::state::Lane::Submit);
@@ -363,13 +377,14 @@ pub(super) async fn owner(
     Ok(by_attempt.or(by_job).map(JobId))
 }
 
-/// Posts on the wire, and tasks in flight (those on the wire included).
-async fn in_flight(c: &mut SqliteConnection) -> Result<(u32, u32)> {
+/// Posts on the wire, and tasks in flight.
+async fn flight(c: &mut SqliteConnection) -> Result<Flight> {
     let r = sqlx::query(
-        "SELECT count(*) FILTER (WHERE state = 'submitting') AS wire, count(*) AS flight
+        "SELECT count(*) FILTER (WHERE state = 'submitting') AS wire,
+            count(*) FILTER (WHERE state <> 'submitting') AS tasks
          FROM jobs WHERE in_flight = 1",
     )
     .fetch_one(c)
     .await?;
-    Ok((row::narrow(&r, "wire")?, row::narrow(&r, "flight")?))
+    Ok(Flight { on_the_wire: row::narrow(&r, "wire")?, tasks: row::narrow(&r, "tasks")? })
 }

@@ -21,10 +21,11 @@ use crate::{
     domain::{
         Credits, Event, JobId, State, Timestamp,
         attempt::AttemptNo,
+        gate::GateNews,
         hold::{Hold, HoldName},
     },
     failpoint::{Point, reach},
-    provider::Api,
+    provider::{Api, latch::Knowledge},
     store::{
         StoreError,
         step::Moved,
@@ -80,8 +81,15 @@ pub struct SubmitSettings {
     pub min_free_bytes: u64,
 }
 
+/// A job that the gate lets go.
+pub struct Admitted {
+    intent: Intent,
+    /// What the gate knew when it did.
+    knew: Knowledge,
+}
+
 impl Lane for SubmitLane {
-    type Work = Intent;
+    type Work = Admitted;
 
     fn name(&self) -> &'static str {
         "submit"
@@ -95,17 +103,19 @@ impl Lane for SubmitLane {
         &self.answers.store.bells().submit
     }
 
-    async fn look(&self, free: usize, _: &HashSet<JobId>) -> Result<Look<Intent>> {
+    async fn look(&self, free: usize, _: &HashSet<JobId>) -> Result<Look<Admitted>> {
         let Answers { store, clock, .. } = &self.answers;
         let now = clock.now();
         self.watch_disk().await?;
         reach(Point::SubmitBeforeIntent);
+        let knew = self.api.latch().knowledge();
         let workers = u32::try_from(free).unwrap_or(u32::MAX);
         let claimed = store.claim_submits(workers, &self.policy, now, clock.day_start(now)).await?;
-        Ok(Look { work: claimed.intents.into_iter().map(|i| (i.job, i)).collect(), next_at: claimed.next_at })
+        let admitted = |intent: Intent| (intent.job, Admitted { intent, knew });
+        Ok(Look { work: claimed.intents.into_iter().map(admitted).collect(), next_at: claimed.next_at })
     }
 
-    async fn step(&self, intent: Intent) -> Result<()> {
+    async fn step(&self, Admitted { intent, knew }: Admitted) -> Result<()> {
         reach(Point::SubmitIntent);
         let (job, attempt) = (intent.job, intent.attempt);
         info!(
@@ -115,6 +125,7 @@ impl Lane for SubmitLane {
             "job {job} is submitted"
         );
         let first_look = self.answers.schedules.first_look(&intent.body, self.answers.clock.now()).await;
+        self.api.latch().admitted(knew);
         let evidence = self.api.generate(intent.body).await;
         reach(Point::SubmitAnswered);
         let reader = Reader {
@@ -125,11 +136,30 @@ impl Lane for SubmitLane {
             first_look,
         };
         let outcome = self.answers.read(job, &reader, evidence).await?;
-        self.keep(outcome).await
+        let quiet = self.quiet(&outcome);
+        if let Some(wait) = quiet {
+            self.api.latch().close(wait);
+        }
+        self.keep(outcome).await?;
+        if quiet.is_some() {
+            self.api.latch().committed();
+        }
+        Ok(())
     }
 }
 
 impl SubmitLane {
+    /// For how long whoever does not know of this answer yet must not leave. Without a wish, or with one for no time at
+    /// all, the first cooldown is enough: by its end everybody knows what the gate made of it.
+    fn quiet(&self, outcome: &SubmitOutcome) -> Option<Duration> {
+        match outcome.plan.gate {
+            GateNews::TooFast { retry_after } => {
+                Some(retry_after.unwrap_or_default().max(self.policy.gate.cooldown))
+            }
+            GateNews::Nothing | GateNews::Passed | GateNews::SlotsFull => None,
+        }
+    }
+
     /// Commits an outcome. When the database can't take it, room is made and it is tried once more; then it goes to the
     /// spool, and the daemon stops with an error; when even that fails, the task id is printed before anything else.
     async fn keep(&self, outcome: SubmitOutcome) -> Result<()> {

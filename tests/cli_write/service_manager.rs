@@ -10,7 +10,8 @@ async fn hears(socket: &UnixDatagram, words: &str) -> String {
     let mut bytes = vec![0; 4096];
     loop {
         let heard = tokio::time::timeout(std::time::Duration::from_secs(60), socket.recv(&mut bytes)).await;
-        let n = heard.unwrap_or_else(|_| panic!("never heard {words:?}")).unwrap();
+        assert!(heard.is_ok(), "never heard {words:?}");
+        let n = heard.unwrap().unwrap();
         let text = String::from_utf8(bytes[..n].to_vec()).unwrap();
         if text.contains(words) {
             return text;

@@ -74,7 +74,7 @@ pub fn status(s: &Status) -> String {
         row("Hold", trial);
     }
     row("Gate", gate(s));
-    row("In flight", format!("{} of {} slots", s.in_flight(), s.slots));
+    row("In flight", format!("{} of {} slots{}", s.in_flight(), s.slots, ceiling(s)));
     let depth: Vec<_> =
         Label::ALL.iter().filter(|l| s.of(**l) > 0).map(|l| format!("{} {l}", s.of(*l))).collect();
     row("Jobs", if depth.is_empty() { "none".to_owned() } else { depth.join(", ") });
@@ -108,10 +108,32 @@ fn gate(s: &Status) -> String {
         0 => String::new(),
         n => format!("; {n} refusals in a row"),
     };
+    let pace = s.view.gate.rate.map(|rate| format!(", paced at about {} (learned)", pace(rate.per_second())));
+    let pace = pace.unwrap_or_default();
     match s.view.closed_until() {
-        Some(until) => format!("closed until {}{strikes}", wall(until, s.view.now, &s.view.zone)),
-        None => format!("open{strikes}"),
+        Some(until) => format!("closed until {}{strikes}{pace}", wall(until, s.view.now, &s.view.zone)),
+        None => format!("open{strikes}{pace}"),
     }
+}
+
+/// A rate in the unit in which it is a number of one or more.
+fn pace(per_second: f64) -> String {
+    if per_second >= 1.0 {
+        format!("{per_second:.1} requests/s")
+    } else {
+        format!("{:.1} requests/min", per_second * 60.0)
+    }
+}
+
+/// The known ceiling, and when it is tried again.
+fn ceiling(s: &Status) -> String {
+    let Some(ceiling) = s.view.gate.ceiling else { return String::new() };
+    let again = if ceiling.retry_at > s.view.now {
+        format!("tried again at {}", wall(ceiling.retry_at, s.view.now, &s.view.zone))
+    } else {
+        "tried again when all are taken".to_owned()
+    };
+    format!("; the provider took no more than {}, one more is {again}", ceiling.slots)
 }
 
 /// For a program.
@@ -146,6 +168,8 @@ pub fn status_json(s: &Status) -> Value {
             "strikes": s.view.gate.strikes,
             "slots": s.slots,
             "ceiling": s.view.gate.ceiling.map(|c| c.slots),
+            "ceiling_retry_at": time(s.view.gate.ceiling.map(|c| c.retry_at)),
+            "requests_per_second": s.view.gate.rate.map(|rate| (rate.per_second() * 1000.0).round() / 1000.0),
         },
         "in_flight": s.in_flight(),
         "jobs": jobs,
@@ -173,7 +197,7 @@ mod tests {
 
     use super::super::samples;
     use super::*;
-    use crate::domain::{HoldName, hold::Hold};
+    use crate::domain::{Credits, HoldName, gate::Ceiling, hold::Hold};
 
     fn quiet() -> Status {
         Status {
@@ -195,6 +219,9 @@ mod tests {
         let mut view = samples::view();
         view.gate.closed_until = Some(view.now + Duration::from_secs(60));
         view.gate.strikes = 2;
+        view.gate.rate = serde_json::from_str(r#"{"limit":1900000,"stretch":240,"passed":88}"#).unwrap();
+        view.gate.ceiling =
+            Some(Ceiling { slots: 3, retry_at: view.now + Duration::from_secs(600), wait_ms: 600_000 });
         view.holds.push(Hold {
             name: HoldName::Credits,
             since: samples::at(10),

@@ -88,6 +88,7 @@ fn dice() -> impl Strategy<Value = Dice> {
 fn submit_answer() -> impl Strategy<Value = SubmitAnswer> {
     let why = prop_oneof![
         Just(Deferral::NotSent),
+        Just(Deferral::Held),
         Just(Deferral::RateLimited),
         Just(Deferral::SlotsFull),
         Just(Deferral::Unavailable),

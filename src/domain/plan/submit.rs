@@ -56,6 +56,8 @@ pub enum SubmitAnswer {
 /// Why a submit comes later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deferral {
+    /// It was stopped at the last moment, by a refusal of another.
+    Held,
     /// It never left this machine.
     NotSent,
     /// 429.
@@ -163,6 +165,10 @@ fn deferred(
     };
     let held = |name: HoldName| Some((name, message.to_owned(), None));
     match why {
+        // Nothing failed: it keeps its place, and the gate says when.
+        Deferral::Held => {
+            SubmitPlan { error: None, ..later("HELD_BACK", Duration::ZERO, GateNews::Nothing, None) }
+        }
         Deferral::NotSent => {
             later("NOT_SENT", NOT_SENT.delay(facts.not_sent.saturating_add(1), dice), GateNews::Nothing, None)
         }

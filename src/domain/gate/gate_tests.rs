@@ -5,10 +5,12 @@ use std::time::Duration;
 use proptest::{collection::vec, option, prelude::*};
 
 use super::{
-    arbitrary::{self, T0},
-    gate::{Admission, Gate, GateNews, GatePolicy, LONGEST_QUIET},
-    retry::Dice,
-    time::Timestamp,
+    super::{
+        arbitrary::{self, T0},
+        retry::Dice,
+        time::Timestamp,
+    },
+    Admission, Flight, Gate, GateNews, GatePolicy, LONGEST_QUIET,
 };
 
 #[derive(Clone, Copy, Debug)]
@@ -71,12 +73,12 @@ struct World {
 }
 
 impl World {
-    fn in_flight(&self) -> u32 {
-        self.on_the_wire + self.tasks
+    fn flight(&self) -> Flight {
+        Flight { on_the_wire: self.on_the_wire, tasks: self.tasks }
     }
 
     fn admits(&self) -> Admission {
-        self.gate.admits(self.on_the_wire, self.in_flight(), &self.policy, self.now)
+        self.gate.admits(self.flight(), &self.policy, self.now)
     }
 
     fn step(&mut self, step: Step, dice: Dice) {
@@ -84,12 +86,13 @@ impl World {
             Step::Submit => {
                 if let Admission::Go(n) = self.admits() {
                     self.on_the_wire += n;
+                    self.gate = self.gate.take(n, self.now);
                 }
             }
             Step::Answer(_) if self.on_the_wire == 0 => {}
             Step::Answer(news) => {
                 self.on_the_wire -= 1;
-                self.gate = self.gate.hear(news, self.in_flight(), &self.policy, self.now, dice);
+                self.gate = self.gate.hear(news, self.flight(), &self.policy, self.now, dice);
                 match news {
                     GateNews::Passed => self.tasks += 1,
                     GateNews::TooFast { retry_after: Some(wish) } => {
@@ -108,19 +111,24 @@ impl World {
         match self.admits() {
             Admission::Go(n) => {
                 assert!(self.now >= self.quiet_until, "sent into the quiet that the provider asked for");
-                assert!(n >= 1 && self.in_flight() + n <= self.policy.max_in_flight, "{n} more");
+                assert!(n >= 1 && self.flight().all() + n <= self.policy.max_in_flight, "{n} more");
                 if self.gate.strikes > 0 {
                     assert_eq!((n, self.on_the_wire), (1, 0), "one probe at a time");
                 }
             }
             Admission::ClosedUntil(_) => {}
-            Admission::Full => assert!(self.in_flight() > 0, "full of nothing: it would never open"),
+            Admission::Full => assert!(self.flight().all() > 0, "full of nothing: it would never open"),
+        }
+        assert!(self.gate.slots(&self.policy) >= 1, "no slot at all");
+        if let Some(rate) = self.gate.rate {
+            let per_second = rate.per_second();
+            assert!(per_second > 0.0 && per_second <= 200.0, "{per_second} a second");
         }
         let kept: Gate = serde_json::from_str(&serde_json::to_string(&self.gate).unwrap()).unwrap();
         assert_eq!(kept, self.gate, "a restart remembers it");
         // With nothing of ours in flight, wherever the clock jumps: open, or open at the time it names.
         for now in [self.now, self.now - LONGEST_QUIET, self.now - 24 * LONGEST_QUIET] {
-            let alone = |at| self.gate.admits(0, 0, &self.policy, at);
+            let alone = |at| self.gate.admits(Flight::default(), &self.policy, at);
             match alone(now) {
                 Admission::Go(_) => {}
                 Admission::ClosedUntil(until) => {

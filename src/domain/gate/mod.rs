@@ -1,0 +1,213 @@
+//! The gate: one for all submitters, durable. It decides how many submits may leave now.
+//!
+//! Two limits of the provider are not published: a rate, and a number of parallel tasks. A plain 429 closes the gate
+//! for a while, and what is known of the rate paces what leaves after it ([`rate`]); one that speaks of parallel tasks
+//! lowers the number of slots ([`slots`]).
+
+pub mod rate;
+pub mod slots;
+
+#[cfg(test)]
+mod gate_tests;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::{rate::Rate, slots::Ceiling};
+use super::{retry::Dice, time::Timestamp};
+
+/// Waits after the first, second … refusal in a row without `Retry-After` (provider.md: one user needed ten minutes
+/// of quiet). Scaled by `submit.cooldown` (2 s) and bounded by `submit.cooldown_max`.
+const COOLDOWN_S: [u64; 8] = [2, 5, 15, 30, 60, 120, 300, 600];
+/// The jitter of a cooldown, so that several boxes on one account do not knock together.
+const COOLDOWN_JITTER: f64 = 0.1;
+/// `Retry-After` counts in seconds: a shorter wish (0, a date that is past) asks for nothing, and obeyed to the letter
+/// it would be a storm of probes. The cooldown holds instead.
+const SHORTEST_WISH: Duration = Duration::from_secs(1);
+/// A quiet lasts at least until the known rate grants so many: one for the probe, and one in which a debt for the refused
+/// call is paid off.
+const PROBE_ROOM: f64 = 2.0;
+/// A longer `Retry-After` becomes a visible hold. `submit.cooldown_max` is bounded by the same hour.
+pub const LONGEST_QUIET: Duration = Duration::from_secs(3600);
+
+/// The part of the configuration that the gate obeys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GatePolicy {
+    /// Tasks in flight before anything is known.
+    pub start_in_flight: u32,
+    /// Tasks in flight at most.
+    pub max_in_flight: u32,
+    /// The first cooldown; the others keep their proportion to it.
+    pub cooldown: Duration,
+    /// The longest cooldown.
+    pub cooldown_max: Duration,
+}
+
+/// What a submit's answer says to the gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GateNews {
+    /// Nothing: the answer says nothing about limits.
+    Nothing,
+    /// It passed.
+    Passed,
+    /// 429 (or 503): too fast.
+    TooFast {
+        /// The provider's wish, if it gave one.
+        retry_after: Option<Duration>,
+    },
+    /// 429 about parallel tasks.
+    SlotsFull,
+}
+
+/// What holds the provider's slots, or may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flight {
+    /// Submits that are not answered yet.
+    pub on_the_wire: u32,
+    /// Tasks that were accepted and have not ended.
+    pub tasks: u32,
+}
+
+impl Flight {
+    /// Both.
+    pub fn all(self) -> u32 {
+        self.on_the_wire.saturating_add(self.tasks)
+    }
+}
+
+/// The gate's memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Gate {
+    /// No submit leaves before.
+    pub closed_until: Option<Timestamp>,
+    /// Refusals in a row. While there are any, one probe at a time.
+    pub strikes: u32,
+    /// Tasks in flight that are tried; 0 = not yet decided (`start_in_flight`).
+    pub slots: u32,
+    /// The known ceiling.
+    pub ceiling: Option<Ceiling>,
+    /// What is known of the rate; `None` until a first refusal: an unknown limit costs nothing.
+    pub rate: Option<Rate>,
+}
+
+/// How many may leave now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// So many, at least one.
+    Go(u32),
+    /// None before this time.
+    ClosedUntil(Timestamp),
+    /// None until a task ends or a probe is answered.
+    Full,
+}
+
+impl Gate {
+    /// How many submits may leave at `now`. Whoever lets them go tells the gate how many went ([`Gate::take`]).
+    pub fn admits(&self, flight: Flight, policy: &GatePolicy, now: Timestamp) -> Admission {
+        if let Some(until) = self.closed(now) {
+            return Admission::ClosedUntil(until);
+        }
+        let room = self.room(flight, policy, now);
+        let probing = self.strikes > 0;
+        if room == 0 || (probing && flight.on_the_wire > 0) {
+            return Admission::Full;
+        }
+        match self.rate {
+            _ if probing => Admission::Go(1),
+            None => Admission::Go(room),
+            Some(rate) => match rate.ready(now) {
+                Ok(ready) => Admission::Go(ready.min(room)),
+                Err(at) => Admission::ClosedUntil(at),
+            },
+        }
+    }
+
+    /// The gate after `n` submits left; the same as before while no rate is known.
+    pub fn take(self, n: u32, now: Timestamp) -> Gate {
+        Gate { rate: self.rate.map(|rate| rate.take(n, now)), ..self }
+    }
+
+    /// The end of the quiet, while it lasts. A clock that jumped back must not close the gate for longer than any
+    /// wish of the provider.
+    fn closed(&self, now: Timestamp) -> Option<Timestamp> {
+        self.closed_until.filter(|until| *until > now && until.since(now) <= LONGEST_QUIET)
+    }
+
+    /// When time alone, without any answer, admits more.
+    pub fn opens_at(&self, now: Timestamp) -> Option<Timestamp> {
+        let ceiling = self.ceiling.map(|c| c.retry_at);
+        [self.closed_until, ceiling].into_iter().flatten().filter(|t| *t > now).min()
+    }
+
+    /// The gate after an answer. `flight` counts what is in flight besides the submit that was answered.
+    pub fn hear(
+        self,
+        news: GateNews,
+        flight: Flight,
+        policy: &GatePolicy,
+        now: Timestamp,
+        dice: Dice,
+    ) -> Gate {
+        match news {
+            GateNews::Nothing => self,
+            GateNews::Passed => self.passed(flight, policy, now),
+            GateNews::TooFast { retry_after } => self.refused(retry_after, policy, now, dice),
+            GateNews::SlotsFull => {
+                let full = self.slot_refused(flight, now);
+                // With nothing of ours in flight the slots are somebody else's: nothing of ours can end, so wait.
+                let closed_until = if flight.all() == 0 {
+                    self.closed(now).max(Some(now + slots::CEILING_WAIT))
+                } else {
+                    self.closed_until
+                };
+                Gate { closed_until, ..full }
+            }
+        }
+    }
+
+    fn refused(self, wish: Option<Duration>, policy: &GatePolicy, now: Timestamp, dice: Dice) -> Gate {
+        let closed = self.closed(now);
+        // Requests that were out together meet the same limit: one strike, however many they were.
+        let strikes = if closed.is_some() { self.strikes.max(1) } else { self.strikes.saturating_add(1) };
+        let wish = wish.filter(|wish| *wish >= SHORTEST_WISH);
+        let refilled =
+            self.rate.map_or(Duration::ZERO, |rate| rate.time_for(PROBE_ROOM)).min(policy.cooldown_max);
+        let wait = wish.unwrap_or_else(|| cooldown(strikes, policy, dice)).max(refilled).min(LONGEST_QUIET);
+        // Answers overtake each other: the latest end holds.
+        let closed_until = closed.max(Some(now + wait));
+        let rate = match self.rate {
+            None => Some(Rate::first(policy.cooldown, now)),
+            // Only the first of a row says that the rate was too high; a probe, that the quiet was too short.
+            Some(rate) if strikes == 1 && closed.is_none() => {
+                Some(rate.refuse(now, closed_until.unwrap_or(now)))
+            }
+            known => known,
+        };
+        Gate { closed_until, strikes, rate, ..self }
+    }
+
+    fn passed(self, flight: Flight, policy: &GatePolicy, now: Timestamp) -> Gate {
+        let rate = self.rate.and_then(Rate::pass);
+        let gate = Gate { rate, ..self.slot_passed(flight, policy, now) };
+        // What passed before a refusal that overtook it says nothing about the quiet asked for since.
+        match self.closed(now) {
+            Some(_) => gate,
+            None if self.strikes > 0 => {
+                let rate = gate.rate.map(|rate| rate.reopen(now));
+                Gate { closed_until: None, strikes: 0, rate, ..gate }
+            }
+            None => Gate { closed_until: None, ..gate },
+        }
+    }
+}
+
+fn cooldown(strikes: u32, policy: &GatePolicy, dice: Dice) -> Duration {
+    let step = usize::try_from(strikes.saturating_sub(1)).unwrap_or(usize::MAX).min(COOLDOWN_S.len() - 1);
+    let [first, ..] = COOLDOWN_S;
+    let factor = COOLDOWN_S.get(step).copied().unwrap_or(first) as f64 / first as f64;
+    dice.around(policy.cooldown.mul_f64(factor).min(policy.cooldown_max), COOLDOWN_JITTER)
+}
