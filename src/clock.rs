@@ -1,7 +1,10 @@
 //! The only place that asks the operating system for time or randomness. Everything else gets `now` and dice as
 //! arguments.
 
-use std::time::Duration;
+use std::{
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
 
 use crate::domain::{Timestamp, retry::Dice};
 
@@ -19,6 +22,18 @@ impl Clock {
     /// A draw.
     pub fn dice(self) -> Dice {
         Dice::new(fastrand::f64())
+    }
+
+    /// A random number, for names that nobody else has.
+    pub fn number(self) -> u64 {
+        fastrand::u64(..)
+    }
+
+    /// The time since somebody first asked for it: steady, whatever is done to the wall clock.
+    #[expect(clippy::disallowed_methods, reason = "this is the place")]
+    pub fn steady(self) -> Duration {
+        static START: OnceLock<Instant> = OnceLock::new();
+        START.get_or_init(Instant::now).elapsed()
     }
 
     /// The start of `now`'s day by the system's time zone: budgets and dates in file names are local.

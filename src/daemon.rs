@@ -13,12 +13,13 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 pub use self::settings::{api_settings, claim_policy};
 use self::{
-    settings::{download_policy, gate_policy, media_settings, poll_policy, poll_settings},
+    settings::{download_policy, gate_policy, inbox_settings, media_settings, poll_policy, poll_settings},
     tasks::Tasks,
 };
 use crate::{
@@ -29,6 +30,7 @@ use crate::{
         Timestamp,
         hold::{Hold, HoldName},
     },
+    intake::inbox::Inbox,
     provider::{Api, Media},
     store::{
         Access, Store, StoreError, World, doorbell::Doorbell, idle::Rest, open::OpenError,
@@ -257,6 +259,11 @@ async fn serve(
     if let Err(error) = &doorbell {
         warn!("no doorbell ({error}): commands of other processes are noticed within seconds, not at once");
     }
+    let (waiting, files_wait) = watch::channel(config.inbox.enabled);
+    if config.inbox.enabled {
+        let inbox = Inbox::open(store.clone(), clock, inbox_settings(config), waiting).await?;
+        tasks.beside("inbox", inbox.run(stop.clone()));
+    }
     tasks.lane(lanes.submit, clock);
     tasks.lane(lanes.poll, clock);
     tasks.lane(lanes.download, clock);
@@ -274,7 +281,7 @@ async fn serve(
         biased;
         () = stop.cancelled() => Ok(Ended::Stopped),
         error = tasks.first_end() => Err(error),
-        idle = idle(store, &policy, started, clock), if options.until_idle => idle,
+        idle = idle(store, &policy, files_wait, started, clock), if options.until_idle => idle,
     }
 }
 
@@ -302,19 +309,33 @@ async fn recover_and_hold(answers: &Answers, config: &Config) -> Result<Recovere
     Ok(recovered)
 }
 
-async fn idle(store: &Store, policy: &ClaimPolicy, since: Timestamp, clock: Clock) -> Result<Ended> {
+async fn idle(
+    store: &Store,
+    policy: &ClaimPolicy,
+    mut files_wait: watch::Receiver<bool>,
+    since: Timestamp,
+    clock: Clock,
+) -> Result<Ended> {
     let mut commits = store.bells().commits.subscribe();
     loop {
         commits.mark_unchanged();
         let now = clock.now();
+        // Before the queue is asked: it then knows the jobs of every file that has stopped waiting.
+        let files_waited = *files_wait.borrow_and_update();
         match store.rest(policy, since, now, clock.day_start(now)).await? {
-            Rest::Still { failed, needs_person } => return Ok(Ended::Idle { failed, needs_person }),
+            Rest::Still { failed, needs_person } => {
+                // After it: what the last jobs came to is still to be written beside their files.
+                if !files_waited && !store.files_pending().await? {
+                    return Ok(Ended::Idle { failed, needs_person });
+                }
+            }
             Rest::Moving => {}
         }
         // Not at every commit: under load there are thousands a second, and the last one is waited for all the same.
         tokio::time::sleep(IDLE_PAUSE).await;
         tokio::select! {
             changed = commits.changed() => changed.context("the writer is gone")?,
+            Ok(()) = files_wait.changed() => {}
             () = tokio::time::sleep(IDLE_LOOK) => {}
         }
     }

@@ -26,6 +26,13 @@ pub enum Point {
     DownloadCommitted,
     RecoverReplayed,
     RecoverOrphaned,
+    InboxClaimed,
+    InboxCommit,
+    InboxRecorded,
+    InboxCopied,
+    InboxMoved,
+    InboxPlaced,
+    InboxTold,
 }
 
 impl Point {
@@ -50,6 +57,17 @@ impl Point {
         Point::RecoverOrphaned,
     ];
 
+    /// All points on the way of a file through the inbox, in its order.
+    pub const INBOX: [Point; 7] = [
+        Point::InboxClaimed,
+        Point::InboxCommit,
+        Point::InboxRecorded,
+        Point::InboxCopied,
+        Point::InboxMoved,
+        Point::InboxPlaced,
+        Point::InboxTold,
+    ];
+
     /// Its name.
     pub const fn name(self) -> &'static str {
         match self {
@@ -70,6 +88,13 @@ impl Point {
             Point::DownloadCommitted => "download.committed",
             Point::RecoverReplayed => "recover.replayed",
             Point::RecoverOrphaned => "recover.orphaned",
+            Point::InboxClaimed => "inbox.claimed",
+            Point::InboxCommit => "inbox.commit",
+            Point::InboxRecorded => "inbox.recorded",
+            Point::InboxCopied => "inbox.copied",
+            Point::InboxMoved => "inbox.moved",
+            Point::InboxPlaced => "inbox.placed",
+            Point::InboxTold => "inbox.told",
         }
     }
 }

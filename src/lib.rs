@@ -9,7 +9,7 @@
 //! | [`store`] | the database: the only place with sqlx and SQL |
 //! | [`provider`] | the two calls of the API and the media client: the only place with reqwest |
 //! | [`worker`] | the loop and its steps: submit, poll, download |
-//! | [`intake`] | job files → requests |
+//! | [`intake`] | job files and the watched folder → requests |
 //! | [`disk`] | the only writer of files: temporaries, publishing, names, the MP4 check |
 //! | [`clock`] | the only place that asks the OS for time or randomness |
 //! | [`config`] | flags, variables, file, defaults → one checked value |

@@ -29,14 +29,20 @@ pub async fn run(context: Context, _args: StatusArgs) -> Result<Exit> {
 async fn read(context: &Context, config: &Config, store: &Store) -> Result<Status> {
     let view = View::read(store, config, context.clock).await?;
     let slots = view.gate.slots(&claim_policy(config, "").gate);
+    let today = context.clock.day_start(view.now);
+    let inbox = match config.inbox.enabled {
+        true => Some((config.inbox.path.clone(), store.inbox_view(today).await?)),
+        false => None,
+    };
     Ok(Status {
+        inbox,
         data_dir: config.data_dir.clone(),
         holder: holder(context, config),
         world: store.world().await?,
         slots,
         depth: store.depth().await?.into_iter().collect(),
         in_need: store.in_need().await?,
-        today: store.sums(context.clock.day_start(view.now)).await?,
+        today: store.sums(today).await?,
         latest_intent: store.latest_intent().await?,
         oldest_waiting: store.oldest_waiting().await?,
         view,

@@ -113,8 +113,7 @@ pub(super) fn resolve(
 
 /// Keys of the contract that this version reads and checks, but does not act on: said, so that nobody waits for them.
 fn not_yet(rows: &[Row]) -> impl Iterator<Item = String> {
-    const SECTIONS: [(&str, &str); 2] =
-        [("inbox.", "the watched folder"), ("metrics.", "the metrics endpoint")];
+    const SECTIONS: [(&str, &str); 1] = [("metrics.", "the metrics endpoint")];
     SECTIONS.into_iter().filter_map(|(section, what)| {
         let row = rows.iter().find(|r| r.key.starts_with(section) && r.origin != Origin::Default)?;
         Some(format!("{} ({}) has no effect: {what} is not in this version", row.key, row.origin))

@@ -7,6 +7,7 @@ use crate::{
         gate::GatePolicy,
         plan::{download::DownloadPolicy, poll::PollPolicy},
     },
+    intake::inbox::{self, folder::Places, judge::Rules},
     provider::{MediaSettings, Settings},
     store::{budget::Budget, submit::ClaimPolicy},
     worker::poll::PollSettings,
@@ -77,5 +78,25 @@ pub(super) fn gate_policy(config: &Config) -> GatePolicy {
         max_in_flight: config.submit.max_in_flight,
         cooldown: config.submit.cooldown,
         cooldown_max: config.submit.cooldown_max,
+    }
+}
+
+pub(super) fn inbox_settings(config: &Config) -> inbox::Settings {
+    let prices = config.prices.clone();
+    inbox::Settings {
+        places: Places {
+            inbox: config.inbox.path.clone(),
+            accepted: config.inbox.accepted.clone(),
+            rejected: config.inbox.rejected.clone(),
+            data_dir: config.data_dir.clone(),
+        },
+        settle: config.inbox.settle,
+        scan_every: config.inbox.scan_every,
+        rules: Rules {
+            defaults: config.defaults.clone(),
+            price: Box::new(move |job_type| prices.of(job_type)),
+            max_jobs: config.inbox.max_jobs_per_file,
+            max_credits: config.inbox.max_credits_per_file,
+        },
     }
 }

@@ -17,6 +17,7 @@
 //! | [`safe`] | text of strangers made fit for a file name |
 //! | [`mp4`] | whether a file is a whole video, and what it says of itself |
 //! | [`scratch`] | a file without a name, for what does not fit into memory |
+//! | [`shared`] | folders that people write into: files taken by a rename, moved without overwriting |
 //! | [`space`] | free bytes, and the ballast for a full disk |
 //! | [`lock`] | one daemon a data directory |
 //! | [`hash`] | a SHA-256 as a value |
@@ -33,6 +34,7 @@ pub mod part;
 pub mod publish;
 pub mod safe;
 pub mod scratch;
+pub mod shared;
 pub mod small;
 pub mod space;
 

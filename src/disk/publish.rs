@@ -18,6 +18,7 @@ use super::hash::Sha256;
 use super::open::plain_file;
 use super::part::{Part, hash_start, part_path};
 use super::small::remove_durably;
+use crate::failpoint::{Point, reach};
 
 /// What is copied at a time between filesystems.
 const COPY_BLOCK_BYTES: usize = 256 * 1024;
@@ -89,6 +90,7 @@ pub fn relocate(from: &Path, to: &Path) -> Result<(), DiskError> {
         other => return other,
     }
     copy_and_publish(from, to)?;
+    reach(Point::InboxCopied);
     remove_durably(from)
 }
 

@@ -48,7 +48,7 @@ pub struct Queued {
 }
 
 impl NewBatch {
-    fn packed(self) -> Result<PackedBatch> {
+    pub(super) fn packed(self) -> Result<PackedBatch> {
         let Self { name, source, max_credits, jobs } = self;
         let jobs = Box::new(Packed::all(&jobs)?.into_iter().map(Ok));
         Ok(PackedBatch { name, source, max_credits, jobs })
@@ -102,7 +102,7 @@ impl Store {
 }
 
 /// Queues what is not there already; adds what became of each job to `queued`. Returns what the new ones cost.
-async fn enqueue(
+pub(super) async fn enqueue(
     c: &mut SqliteConnection,
     ring: &mut Ring,
     batch: PackedBatch,

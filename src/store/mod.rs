@@ -6,6 +6,7 @@
 //! | [`writer`] | one writer that commits many waiting operations in one transaction |
 //! | [`step`] | the one write path: an event moves a job, with its history row |
 //! | [`enqueue`] | new jobs, not twice by accident; [`packed`] is how they wait for it |
+//! | [`inbox`] | files of the watched folder, with their jobs |
 //! | [`submit`] | intents through the gate, and the outcomes of attempts |
 //! | [`ledger`] | what each attempt costs or may cost: the only money |
 //! | [`budget`] | the caps, and what counts against them |
@@ -31,6 +32,7 @@ pub mod enqueue;
 pub mod errand;
 mod error;
 pub mod idle;
+pub mod inbox;
 pub mod ledger;
 pub mod open;
 pub mod packed;

@@ -23,12 +23,17 @@ const SMALL_MIB: u64 = 24;
 
 /// Runs an ignored test of this module on a small disk.
 fn on_a_small_disk(test: &str) {
+    on_a_small_disk_of("disk_full", test);
+}
+
+/// Runs an ignored test of a module on a small disk.
+pub fn on_a_small_disk_of(module: &str, test: &str) {
     let place = tempfile::tempdir().unwrap();
     let script = format!("mount -t tmpfs -o size={SMALL_MIB}m small \"$1\" && shift && exec \"$@\"");
     let mut command = Command::new("unshare");
     command.arg(if geteuid().is_root() { "-m" } else { "-Urm" }).args(["sh", "-c", &script, "sh"]);
     command.arg(place.path()).arg(std::env::current_exe().unwrap());
-    command.args(["--exact", &format!("disk_full::{test}"), "--ignored", "--nocapture"]);
+    command.args(["--exact", &format!("{module}::{test}"), "--ignored", "--nocapture"]);
     command.env("TMPDIR", place.path()).stdin(Stdio::null());
     let output = command.output().expect("unshare is there: it is part of util-linux");
     let said =
@@ -48,12 +53,12 @@ fn skipped(why: &str) {
 }
 
 /// The small disk that the temporary files are on, if they are.
-struct SmallDisk {
+pub struct SmallDisk {
     root: PathBuf,
 }
 
 impl SmallDisk {
-    fn here() -> Option<Self> {
+    pub fn here() -> Option<Self> {
         let root = std::env::temp_dir();
         let numbers = rustix::fs::statvfs(&root).unwrap();
         let small = numbers.f_blocks * numbers.f_frsize <= SMALL_MIB << 20;
@@ -68,7 +73,7 @@ impl SmallDisk {
     }
 
     /// Leaves not one page.
-    fn fill(&self) {
+    pub fn fill(&self) {
         self.fill_but(0);
     }
 
@@ -80,7 +85,7 @@ impl SmallDisk {
         filler.set_len(filler.metadata().unwrap().len().checked_sub(left).unwrap()).unwrap();
     }
 
-    fn make_room(&self) {
+    pub fn make_room(&self) {
         fs::remove_file(self.filler()).unwrap();
     }
 
@@ -95,7 +100,7 @@ impl SmallDisk {
 }
 
 /// A place that is not on the small disk.
-fn elsewhere() -> TempDir {
+pub fn elsewhere() -> TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
 

@@ -119,6 +119,14 @@ pub async fn prepare(rig: &Rig, point: Point) {
         | Point::DownloadPublished
         | Point::DownloadSidecar
         | Point::DownloadCommitted => {}
+        // Of files, not of jobs: `inbox` has them.
+        Point::InboxClaimed
+        | Point::InboxCommit
+        | Point::InboxRecorded
+        | Point::InboxCopied
+        | Point::InboxMoved
+        | Point::InboxPlaced
+        | Point::InboxTold => {}
     }
 }
 

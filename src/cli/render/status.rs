@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     domain::{Credits, Timestamp, state::Label},
-    store::ledger::Sums,
+    store::{inbox::InboxView, ledger::Sums},
 };
 
 /// The daemon and its queue.
@@ -38,6 +38,8 @@ pub struct Status {
     pub latest_intent: Option<Timestamp>,
     /// When the oldest queued job was made.
     pub oldest_waiting: Option<Timestamp>,
+    /// The watched folder, and what came through it since midnight; `None` when none is watched.
+    pub inbox: Option<(PathBuf, InboxView)>,
 }
 
 impl Status {
@@ -81,6 +83,13 @@ pub fn status(s: &Status) -> String {
     }
     if let Some(oldest) = s.oldest_waiting {
         row("Oldest waits", span(view.now.since(oldest)));
+    }
+    if let Some((path, InboxView { trouble, accepted, rejected })) = &s.inbox {
+        let today = format!("{}: {accepted} files accepted today, {rejected} rejected", path.display());
+        let trouble = trouble.as_ref().map(|(what, since)| {
+            format!("\n{:14}trouble since {}: {}", "", wall(*since, view.now, &view.zone), line(what))
+        });
+        row("Inbox", today + &trouble.unwrap_or_default());
     }
     row("Today", today(s.today));
     if let Some(sentence) = clock_is_behind(s.latest_intent, view) {
@@ -172,6 +181,13 @@ pub fn status_json(s: &Status) -> Value {
             "in_doubt_credits": s.today.in_doubt,
         },
         "oldest_waiting": time(s.oldest_waiting),
+        "inbox": s.inbox.as_ref().map(|(path, view)| json!({
+            "path": path,
+            "trouble": view.trouble.as_ref().map(|(what, _)| what),
+            "trouble_since": time(view.trouble.as_ref().map(|(_, since)| *since)),
+            "accepted": view.accepted,
+            "rejected": view.rejected,
+        })),
     })
 }
 
@@ -195,6 +211,7 @@ mod tests {
             today: Sums::default(),
             latest_intent: None,
             oldest_waiting: None,
+            inbox: None,
         }
     }
 
@@ -229,6 +246,14 @@ mod tests {
                 in_doubt: Credits::new(200),
             },
             oldest_waiting: Some(samples::at(0)),
+            inbox: Some((
+                "/share/inbox".into(),
+                InboxView {
+                    trouble: Some(("/share/inbox is gone: is its disk mounted?".into(), samples::at(30))),
+                    accepted: 12,
+                    rejected: 1,
+                },
+            )),
             ..quiet()
         }
     }

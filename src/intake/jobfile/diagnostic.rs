@@ -245,7 +245,7 @@ impl<'t> Report<'t> {
 }
 
 /// `text` without anything a terminal would obey: control characters, and those that turn the direction of writing.
-pub(super) fn visible(text: &str) -> String {
+pub(in crate::intake) fn visible(text: &str) -> String {
     let turns = |c| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
         if c.is_control() || turns(c) {

@@ -16,7 +16,7 @@ use crate::domain::{
     request::Draft,
 };
 
-mod diagnostic;
+pub(super) mod diagnostic;
 mod encoding;
 mod job;
 mod json;

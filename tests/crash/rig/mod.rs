@@ -131,6 +131,11 @@ impl Rig {
         ids
     }
 
+    /// Makes jobs that others have queued the rig's own.
+    pub fn knows(&mut self, jobs: Vec<(JobId, String)>) {
+        self.jobs = jobs;
+    }
+
     /// The jobs and their prompts.
     pub fn jobs(&self) -> &[(JobId, String)] {
         &self.jobs

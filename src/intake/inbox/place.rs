@@ -1,0 +1,201 @@
+//! Move, tell: a recorded file goes to its place, and the text beside it is kept current.
+
+use std::{
+    ffi::OsStr,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Result;
+use futures_util::future::join_all;
+use tracing::warn;
+
+use super::{Inbox, TELL_EVERY, claim::Claim, on_disk, status, trouble::Area};
+use crate::{
+    clock::local,
+    disk::{self, Access, Clobber, DiskError, numbered, shared},
+    failpoint::{Point, reach},
+    store::inbox::InboxFile,
+};
+
+/// What is beside an accepted file.
+pub(super) const STATUS: &str = ".status.txt";
+/// What is beside a rejected file.
+pub(super) const ERRORS: &str = ".errors.txt";
+/// Files of one name in one folder. Whoever has more can tell them apart no better than we.
+const MAX_NUMBER: u32 = 9_999;
+/// Names tried for one file in one step: each miss is somebody else's file that came meanwhile.
+const TRIES: usize = 8;
+
+impl Inbox {
+    /// Moves what an earlier step, or an earlier run, has recorded only.
+    pub(super) async fn place_leftovers(&mut self) -> Result<()> {
+        let files = self.store.files_to_place().await;
+        match self.tolerate(files)? {
+            Some(files) => self.place(files).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Moves recorded files to their places.
+    pub(super) async fn place(&mut self, files: Vec<InboxFile>) -> Result<()> {
+        let mut placed = Vec::with_capacity(files.len());
+        for file in files {
+            let id = file.id;
+            if self.put(file).await? {
+                placed.push(id);
+            }
+        }
+        reach(Point::InboxMoved);
+        if placed.is_empty() {
+            return Ok(());
+        }
+        let committed = self.store.files_placed(placed).await;
+        self.tolerate(committed)?;
+        reach(Point::InboxPlaced);
+        self.tell_at = Some(self.clock.steady());
+        Ok(())
+    }
+
+    /// Moves one; `false` when it has to be tried again.
+    async fn put(&mut self, mut file: InboxFile) -> Result<bool> {
+        for _ in 0..TRIES {
+            let (held, place) = (file.held.clone(), file.place.clone());
+            match on_disk(move || put(&held, &place)).await? {
+                Ok(Put::There) => {
+                    self.troubles.clear(Area::Place);
+                    return Ok(true);
+                }
+                Ok(Put::Gone) => {
+                    warn!(
+                        path = file.name,
+                        "{} was taken away while klingd had it; its jobs go on", file.name
+                    );
+                    return Ok(true);
+                }
+                Err(DiskError::Exists { .. }) => {
+                    let (folder, name) = (file.place.clone(), file.held.clone());
+                    let suffix = if file.accepted { STATUS } else { ERRORS };
+                    let place = on_disk(move || another_place(&folder, &name, suffix)).await?;
+                    let changed = self.store.change_place(file.id, &place).await;
+                    if self.tolerate(changed)?.is_none() {
+                        return Ok(false);
+                    }
+                    file.place = place;
+                }
+                Err(error) => {
+                    self.troubles.set(Area::Place, error.to_string());
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Writes the texts that are no longer true.
+    pub(super) async fn tell(&mut self) -> Result<()> {
+        self.tell_at = None;
+        let (steady, now) = (self.clock.steady(), self.clock.now());
+        if self.troubles.has(Area::Folder) {
+            return Ok(());
+        }
+        let files = self.store.files_to_tell().await;
+        let files = self.tolerate(files)?.unwrap_or_default();
+        let all = files.len();
+        // A clock that was set back must not silence anything.
+        let is_due = |file: &InboxFile| file.told_at > now || now.since(file.told_at) >= TELL_EVERY;
+        let due: Vec<_> = files.into_iter().filter(is_due).collect();
+        let (mut told, mut failed) = (Vec::with_capacity(due.len()), None);
+        for file in due {
+            let text = self.text(&file).await?;
+            let place = file.place.clone();
+            let suffix = if file.accepted { STATUS } else { ERRORS };
+            match on_disk(move || write_beside(&place, suffix, &text)).await? {
+                Ok(()) => told.push(file),
+                // Tried, and nothing told: the others come first the next time.
+                Err(error) => {
+                    failed = Some(error);
+                    told.push(InboxFile { changes: 0, ..file });
+                }
+            }
+            reach(Point::InboxTold);
+        }
+        let store = self.store.clone();
+        for kept in join_all(told.iter().map(|file| store.file_told(file, now))).await {
+            self.tolerate(kept)?;
+        }
+        self.tell_at = match failed {
+            Some(error) => {
+                self.troubles.set(Area::Status, error.to_string());
+                Some(steady + self.settings.scan_every)
+            }
+            None if all == 0 => None,
+            None => {
+                self.troubles.clear(Area::Status);
+                // What was not due was written less than a second ago.
+                let more = told.len() == all;
+                Some(if more { steady } else { steady + TELL_EVERY })
+            }
+        };
+        Ok(())
+    }
+
+    async fn text(&self, file: &InboxFile) -> Result<String> {
+        if !file.accepted {
+            return Ok(status::errors(file, &self.settings.places.inbox.to_string_lossy()));
+        }
+        let jobs = self.store.jobs_of_file(file.id).await?;
+        let now = self.clock.now();
+        Ok(status::status(file, &jobs, now, local(now).time_zone()))
+    }
+}
+
+/// Where a file stands after a move.
+enum Put {
+    There,
+    /// In neither place: a person took it.
+    Gone,
+}
+
+fn put(held: &Path, place: &Path) -> Result<Put, DiskError> {
+    if is_absent(held) {
+        // Moved before a kill: nobody else moves it, and its place was committed before.
+        return Ok(if is_absent(place) { Put::Gone } else { Put::There });
+    }
+    if let Some(folder) = place.parent() {
+        shared::create_shared(folder)?;
+    }
+    shared::move_away(held, place).map(|()| Put::There)
+}
+
+fn is_absent(path: &Path) -> bool {
+    matches!(fs::symlink_metadata(path), Err(error) if error.kind() == io::ErrorKind::NotFound)
+}
+
+/// A text is kept beside its file for as long as the file is there: who clears the folder away is done with it.
+fn write_beside(place: &Path, suffix: &str, text: &str) -> Result<(), DiskError> {
+    if is_absent(place) {
+        return Ok(());
+    }
+    disk::write_atomically(&beside(place, suffix), text.as_bytes(), Access::Group, Clobber::Replace)
+}
+
+fn beside(place: &Path, suffix: &str) -> PathBuf {
+    let mut name = place.file_name().unwrap_or_default().to_owned();
+    name.push(suffix);
+    place.with_file_name(name)
+}
+
+/// The first name, by number, that neither a file nor a text has.
+pub(super) fn free_place(folder: &Path, name: &OsStr, suffix: &str) -> PathBuf {
+    let first = folder.join(name);
+    let free = |place: &PathBuf| is_absent(place) && is_absent(&beside(place, suffix));
+    (1..=MAX_NUMBER).map(|n| numbered(&first, n)).find(free).unwrap_or(first)
+}
+
+/// Another name in the same folder, from what the file was called.
+fn another_place(place: &Path, held: &Path, suffix: &str) -> PathBuf {
+    let held = held.file_name().unwrap_or_default();
+    let name = Claim::parse(held).map_or(held, |(_, name)| name);
+    free_place(place.parent().unwrap_or(place), name, suffix)
+}
