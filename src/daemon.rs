@@ -7,7 +7,7 @@ mod tasks;
 use std::{
     io::{self, ErrorKind},
     path::Path,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -15,15 +15,15 @@ use anyhow::{Context as _, Result, anyhow};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-pub use self::settings::{api_settings, claim_policy};
+pub use self::settings::{api_settings, claim_policy, output_settings};
 use self::{
-    settings::{download_policy, gate_policy, media_settings, poll_settings},
+    settings::{download_policy, gate_policy, media_settings, poll_settings, room_settings},
     tasks::Tasks,
 };
 use crate::{
     clock::Clock,
     config::{ApiKey, Config, OnInternalError, OnUncleanStop},
-    disk::{self, Template, lock::DirLock},
+    disk::{self, lock::DirLock},
     domain::{
         Timestamp,
         hold::{Hold, HoldName},
@@ -35,12 +35,13 @@ use crate::{
     },
     worker::{
         answer::Answers,
-        download::{DownloadLane, OutputSettings},
+        download::DownloadLane,
         errand::ErrandLane,
         evidence::Spool,
         poll::PollLane,
         recover::{Recovered, recover},
-        submit::{DiskWatch, SubmitLane, SubmitSettings},
+        room::Room,
+        submit::{SubmitLane, SubmitSettings},
     },
 };
 
@@ -152,14 +153,18 @@ async fn build(
     stop: &CancellationToken,
 ) -> std::result::Result<Lanes, Failure> {
     disk::create_root(&config.spool_dir()).map_err(|e| at_start(e.into()))?;
-    disk::create_root(config.videos_root()).map_err(|e| at_start(e.into()))?;
+    disk::create_root(&config.staging_dir()).map_err(|e| at_start(e.into()))?;
+    if !store.knows_root(&config.videos_root().to_string_lossy()).await.map_err(refused)? {
+        // A root that was one before and is gone is waited for; one that can't be made is a mistake in the configuration.
+        disk::create_root(config.videos_root()).map_err(|e| at_start(e.into()))?;
+    }
     let api = Arc::new(Api::new(&api_settings(config, key)).map_err(|e| at_start(e.into()))?);
     let media = Arc::new(Media::new(&media_settings(config)).map_err(|e| at_start(e.into()))?);
-    let template = Template::parse(&config.output.template).map_err(|e| at_start(e.into()))?;
-    let output =
-        OutputSettings { root: config.videos_root().to_owned(), template, sidecar: config.output.sidecar };
+    let output = output_settings(config).map_err(|e| at_start(e.into()))?;
+    let submit = submit_lane(config, key, store, Arc::clone(&api), clock);
+    let room = Arc::clone(&submit.room);
     Ok(Lanes {
-        submit: Arc::new(submit_lane(config, key, store, Arc::clone(&api), clock)),
+        submit: Arc::new(submit),
         poll: Arc::new(PollLane::new(store.clone(), Arc::clone(&api), clock, poll_settings(config, key))),
         download: Arc::new(DownloadLane {
             store: store.clone(),
@@ -167,9 +172,11 @@ async fn build(
             clock,
             policy: download_policy(config),
             output,
+            room,
             workers: config.download.workers,
             max_bytes: config.download.max_bytes,
             stop: stop.clone(),
+            cleared_at: Mutex::default(),
         }),
         errand: Arc::new(ErrandLane { store: store.clone(), api, clock }),
     })
@@ -177,16 +184,14 @@ async fn build(
 
 /// The submit lane by itself.
 pub fn submit_lane(config: &Config, key: &ApiKey, store: &Store, api: Arc<Api>, clock: Clock) -> SubmitLane {
+    let answers = answers(config, store, Some(Arc::clone(&api)), clock);
+    let room = Room::new(store.clone(), clock, answers.spool.clone(), room_settings(config));
     SubmitLane {
-        answers: answers(config, store, Some(Arc::clone(&api)), clock),
+        answers,
         api,
         policy: claim_policy(config, &key.fingerprint()),
-        settings: SubmitSettings {
-            workers: config.submit.workers,
-            output_root: config.videos_root().to_owned(),
-            min_free_bytes: config.output.min_free_bytes,
-        },
-        disk_watch: DiskWatch::default(),
+        settings: SubmitSettings { workers: config.submit.workers },
+        room: Arc::new(room),
     }
 }
 
@@ -241,7 +246,7 @@ async fn serve(
     let started = clock.now();
     recover_and_hold(&lanes.submit.answers, config).await?;
     // A disk that has room by now must not look, to whoever asks whether anything moves, like one that is full.
-    lanes.submit.watch_disk().await?;
+    lanes.submit.room.look().await?;
     let policy = lanes.submit.policy.clone();
     let doorbell = Doorbell::hang(&config.doorbell());
     if let Err(error) = &doorbell {

@@ -35,6 +35,12 @@ pub struct Part {
     name_is_durable: bool,
 }
 
+/// How much of a part was synced beside its writing.
+#[derive(Debug)]
+pub struct Durable {
+    bytes: u64,
+}
+
 /// A part that is complete and durable, still under its temporary name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finished {
@@ -53,6 +59,22 @@ pub struct Finished {
 #[must_use]
 pub fn part_path(dir: &Path, name: &str) -> PathBuf {
     dir.join(format!(".{name}.part"))
+}
+
+/// The parts in `dir`: their paths, and the names they were made with ([`part_path`]). Folders, links and files of other
+/// names are left out.
+pub fn parts_in(dir: &Path) -> Result<Vec<(PathBuf, String)>, DiskError> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(DiskError::at("list", dir))? {
+        let entry = entry.map_err(DiskError::at("list", dir))?;
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        let name = entry.file_name();
+        let name = name.to_str().and_then(|name| name.strip_prefix('.')?.strip_suffix(".part"));
+        if let (true, Some(name)) = (is_file, name) {
+            found.push((entry.path(), name.to_owned()));
+        }
+    }
+    Ok(found)
 }
 
 impl Part {
@@ -131,6 +153,28 @@ impl Part {
         }
         self.durable_bytes = self.written_bytes;
         Ok(self)
+    }
+
+    /// As [`sync`](Part::sync), while the part goes on being written: gives the work for another thread, whose result is
+    /// for [`is_durable`](Part::is_durable). If it fails, nothing of the part may be trusted, as there.
+    pub fn sync_beside(
+        &self,
+    ) -> Result<impl FnOnce() -> Result<Durable, DiskError> + Send + 'static + use<>, DiskError> {
+        let file = self.file.try_clone().map_err(DiskError::at("sync", &self.path))?;
+        let (path, bytes, name_is_durable) = (self.path.clone(), self.written_bytes, self.name_is_durable);
+        Ok(move || {
+            file.sync_data().map_err(DiskError::at("sync", &path))?;
+            if !name_is_durable {
+                sync_dir(parent(&path))?;
+            }
+            Ok(Durable { bytes })
+        })
+    }
+
+    /// Takes note of a sync beside the writing.
+    pub fn is_durable(&mut self, durable: Durable) {
+        self.durable_bytes = self.durable_bytes.max(durable.bytes);
+        self.name_is_durable = true;
     }
 
     /// Ends the download: all of it is on the disk when this returns, readable by owner and group as it will be under
