@@ -159,47 +159,67 @@ async fn build(
         disk::create_root(config.videos_root()).map_err(|e| at_start(e.into()))?;
     }
     let api = Arc::new(Api::new(&api_settings(config, key)).map_err(|e| at_start(e.into()))?);
-    let media = Arc::new(Media::new(&media_settings(config)).map_err(|e| at_start(e.into()))?);
-    let output = output_settings(config).map_err(|e| at_start(e.into()))?;
     let submit = submit_lane(config, key, store, Arc::clone(&api), clock);
     let room = Arc::clone(&submit.room);
+    let download = download_lane(config, store, room, clock, stop).map_err(at_start)?;
     Ok(Lanes {
         submit: Arc::new(submit),
         poll: Arc::new(PollLane::new(store.clone(), Arc::clone(&api), clock, poll_settings(config, key))),
-        download: Arc::new(DownloadLane {
-            store: store.clone(),
-            media,
-            clock,
-            policy: download_policy(config),
-            output,
-            room,
-            workers: config.download.workers,
-            max_bytes: config.download.max_bytes,
-            stop: stop.clone(),
-            cleared_at: Mutex::default(),
-        }),
+        download: Arc::new(download),
         errand: Arc::new(ErrandLane { store: store.clone(), api, clock }),
+    })
+}
+
+/// What watches the places of the videos.
+pub fn room(config: &Config, store: &Store, clock: Clock) -> Arc<Room> {
+    Arc::new(Room::new(store.clone(), clock, spool(config), room_settings(config)))
+}
+
+/// The download lane by itself.
+///
+/// # Errors
+/// A template with a mistake, or an HTTP client that can't be made.
+pub fn download_lane(
+    config: &Config,
+    store: &Store,
+    room: Arc<Room>,
+    clock: Clock,
+    stop: &CancellationToken,
+) -> Result<DownloadLane> {
+    Ok(DownloadLane {
+        store: store.clone(),
+        media: Arc::new(Media::new(&media_settings(config))?),
+        clock,
+        policy: download_policy(config),
+        output: output_settings(config)?,
+        room,
+        workers: config.download.workers,
+        max_bytes: config.download.max_bytes,
+        stop: stop.clone(),
+        cleared_at: Mutex::default(),
     })
 }
 
 /// The submit lane by itself.
 pub fn submit_lane(config: &Config, key: &ApiKey, store: &Store, api: Arc<Api>, clock: Clock) -> SubmitLane {
-    let answers = answers(config, store, Some(Arc::clone(&api)), clock);
-    let room = Room::new(store.clone(), clock, answers.spool.clone(), room_settings(config));
     SubmitLane {
-        answers,
+        answers: answers(config, store, Some(Arc::clone(&api)), clock),
         api,
         policy: claim_policy(config, &key.fingerprint()),
         settings: SubmitSettings { workers: config.submit.workers },
-        room: Arc::new(room),
+        room: room(config, store, clock),
     }
+}
+
+fn spool(config: &Config) -> Spool {
+    Spool::new(config.spool_dir(), config.data_dir.join("reserve"))
 }
 
 fn answers(config: &Config, store: &Store, api: Option<Arc<Api>>, clock: Clock) -> Answers {
     Answers {
         store: store.clone(),
         clock,
-        spool: Spool::new(config.spool_dir(), config.data_dir.join("reserve")),
+        spool: spool(config),
         api,
         gate: gate_policy(config),
         hold_on_internal_error: config.submit.on_internal_error == OnInternalError::Hold,
