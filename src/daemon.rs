@@ -20,6 +20,7 @@ use self::{
     settings::{download_policy, gate_policy, media_settings, poll_settings, room_settings},
     tasks::Tasks,
 };
+pub use crate::worker::download::OutputSettings;
 use crate::{
     clock::Clock,
     config::{ApiKey, Config, OnInternalError, OnUncleanStop},

@@ -1,8 +1,11 @@
 //! What a job's `reason` depends on besides the job: read once for a whole list, so that its rows agree.
 
+use std::collections::HashMap;
+
 use anyhow::Result;
 use jiff::tz::TimeZone;
 
+use super::arriving::Arriving;
 use crate::{
     clock::{Clock, local},
     config::Config,
@@ -27,6 +30,8 @@ pub struct View {
     pub spent: Spent,
     /// Jobs that went on while an attempt of theirs is in doubt.
     pub doubts: Vec<JobId>,
+    /// How far downloads are, of the jobs that somebody looked after.
+    pub arriving: HashMap<JobId, Arriving>,
     /// Whether the queue is the sandbox's.
     pub sandbox: bool,
     /// When this was read.
@@ -47,6 +52,7 @@ impl View {
             spent: store.spent(&budget, clock.day_start(now)).await?,
             budget,
             doubts: store.open_doubts().await?,
+            arriving: HashMap::new(),
             sandbox: config.sandbox,
             now,
             zone: local(now).time_zone().clone(),

@@ -61,6 +61,16 @@ pub fn part_path(dir: &Path, name: &str) -> PathBuf {
     dir.join(format!(".{name}.part"))
 }
 
+/// How far a part is, for who only looks at its directory: its length, and the one that was reserved for it, to the block.
+/// `None` where there is no part.
+pub fn growth(path: &Path) -> Option<(u64, Option<u64>)> {
+    /// The unit in which the system counts the room that a file takes.
+    const STAT_BLOCK_BYTES: u64 = 512;
+    let part = std::fs::symlink_metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+    let reserved = part.blocks().saturating_mul(STAT_BLOCK_BYTES);
+    Some((part.len(), (reserved > part.len()).then_some(reserved)))
+}
+
 /// The parts in `dir`: their paths, and the names they were made with ([`part_path`]). Folders, links and files of other
 /// names are left out.
 pub fn parts_in(dir: &Path) -> Result<Vec<(PathBuf, String)>, DiskError> {
@@ -283,6 +293,8 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
 
         part.reserve(1 << 20).unwrap();
+        let (grown, reserved) = growth(&path).unwrap();
+        assert!(grown == 0 && reserved.is_none_or(|bytes| bytes >= 1 << 20), "{reserved:?}");
         assert_eq!(fs::metadata(&path).unwrap().len(), 0, "reserved room must not pass for content");
         part.write(b"hello ").unwrap();
         assert_eq!((part.written_bytes(), part.durable_bytes()), (6, 0));

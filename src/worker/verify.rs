@@ -170,3 +170,80 @@ fn asked_ratio(request: &Request) -> Option<(u64, u64)> {
     let (wide, high) = request.aspect_ratio().as_str().split_once(':')?;
     Some((wide.parse().ok()?, high.parse().ok()?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{disk::mp4::FourCc, domain::request::Draft};
+
+    fn request(job_type: &str, set: impl FnOnce(&mut Draft)) -> Request {
+        let mut draft = Draft {
+            job_type: Some(job_type.into()),
+            prompt: Some("a fox".into()),
+            image: job_type.contains("image").then(|| "https://example.com/a.png".into()),
+            duration: Some(5),
+            sound: Some(true),
+            ..Draft::default()
+        };
+        set(&mut draft);
+        Request::parse(&draft).unwrap()
+    }
+
+    fn info(duration_ms: u64, width: u32, height: u32) -> Mp4Info {
+        let (video_codec, audio_codec) = (FourCc(*b"avc1"), Some(FourCc(*b"mp4a")));
+        Mp4Info { duration_ms, width, height, video_codec, audio_codec, fragmented: false }
+    }
+
+    #[test]
+    fn what_is_as_asked_needs_no_remark() {
+        let text = request("std-text-to-video", |_| {});
+        for (duration_ms, width, height) in [(5000, 1920, 1080), (5100, 1280, 720), (4900, 1928, 1072)] {
+            assert_eq!(differences(&text, &info(duration_ms, width, height)), [""; 0]);
+        }
+        let tall = request("std-text-to-video", |draft| draft.aspect_ratio = Some("9:16".into()));
+        assert_eq!(differences(&tall, &info(5000, 1080, 1920)), [""; 0]);
+        // The image has the say, as long as nobody asked for a ratio.
+        let image = request("std-image-to-video", |_| {});
+        assert_eq!(differences(&image, &info(5000, 1000, 1400)), [""; 0]);
+        let silent = request("std-text-to-video", |draft| draft.sound = Some(false));
+        assert_eq!(differences(&silent, &Mp4Info { audio_codec: None, ..info(5000, 1920, 1080) }), [""; 0]);
+    }
+
+    #[test]
+    fn each_difference_is_told() {
+        let text = request("std-text-to-video", |_| {});
+        let other = Mp4Info { audio_codec: None, ..info(5101, 1080, 1080) };
+        assert_eq!(
+            differences(&text, &other),
+            [
+                "no sound track, although sound was asked for",
+                "5.1 s long, 5.0 s were asked for",
+                "1080×1080 pixels, 16:9 was asked for"
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_decoder_tells_whole_from_damaged_or_is_missing() {
+        let whole = include_bytes!("../sandbox/videos/16x9-10-silent.mp4").to_vec();
+        let dir = tempfile::tempdir().unwrap();
+        // A name that a careless command line would take for a flag or a protocol.
+        let path = dir.path().join("-i http:a.mp4");
+        let mut part = disk::Part::create(dir.path(), "v", 1 << 20).unwrap();
+        part.write(&whole).unwrap();
+        disk::publish(&part.finish().unwrap().path, &path).unwrap();
+        let Checked::Good(remarks) = decode(&path).await else { panic!("it is whole") };
+        let installed = remarks.is_empty();
+        assert!(installed || remarks[0].contains("neither ffmpeg nor ffprobe is installed"), "{remarks:?}");
+
+        let media = whole.windows(4).position(|w| w == b"mdat").unwrap() + 8;
+        let mut damaged = whole;
+        damaged[media..].iter_mut().step_by(7).for_each(|byte| *byte ^= 0xff);
+        let mut part = disk::Part::create(dir.path(), "v", 1 << 20).unwrap();
+        part.write(&damaged).unwrap();
+        let damaged = part.finish().unwrap().path;
+        if installed {
+            assert!(matches!(decode(&damaged).await, Checked::Odd(why) if why.contains("can't be decoded")));
+        }
+    }
+}

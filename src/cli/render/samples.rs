@@ -28,6 +28,7 @@ pub fn at(s: u64) -> Timestamp {
 pub fn view() -> View {
     View {
         doubts: Vec::new(),
+        arriving: std::collections::HashMap::new(),
         sandbox: false,
         holds: Vec::new(),
         gate: Gate::default(),

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     domain::{
-        Job, Reason, State, Timestamp,
+        HoldName, Job, Reason, State, Timestamp,
         plan::retry::{RetryPlan, retry},
         state::{Failure, Label, Link, Watch},
     },
@@ -98,9 +98,11 @@ fn moves(job: &Job, view: &View) -> String {
         State::Submitting { cancel: false, .. } | State::InDoubt { .. } | State::Done { .. } => String::new(),
         State::Generating { watch, .. } => watched(watch).to_owned(),
         State::Downloading { link: Link::Wanted, .. } => "link expired, asks for a fresh one".to_owned(),
-        State::Downloading { link: Link::Fresh, .. } => match next {
-            Some(next) => format!("download tried again {next}"),
-            None => String::new(),
+        State::Downloading { link: Link::Fresh, .. } => match (next, view.arriving.get(&job.id)) {
+            (Some(_), Some(_)) if disk_is_held(view) => "waits for the output root's disk".to_owned(),
+            (Some(next), _) => format!("download tried again {next}"),
+            (None, Some(arriving)) => arriving.text(),
+            (None, None) => String::new(),
         },
         State::Failed { failure, task } => match (task, failure.code.as_str()) {
             (Some(_), code) if code != Failure::TASK_FAILED => {
@@ -111,6 +113,10 @@ fn moves(job: &Job, view: &View) -> String {
         State::Cancelled { task: Some(_) } => format!("paid; klingd retry {} fetches it", job.id),
         State::Cancelled { task: None } => String::new(),
     }
+}
+
+fn disk_is_held(view: &View) -> bool {
+    view.holds.iter().any(|hold| hold.name == HoldName::Disk)
 }
 
 const fn watched(watch: &Watch) -> &'static str {
