@@ -27,9 +27,10 @@ use klingd::{
     },
     store::{
         Access, Store,
+        budget::Budget,
         download::OutputFile,
         enqueue::NewBatch,
-        submit::{Budget, ClaimPolicy, SubmitOutcome},
+        submit::{ClaimPolicy, SubmitOutcome},
     },
 };
 use serde_json::Value;

@@ -20,10 +20,11 @@ use klingd::{
     },
     store::{
         Access, Store,
+        budget::Budget,
         download::OutputFile,
         enqueue::NewBatch,
         person::{Edit, Resolution},
-        submit::{Budget, ClaimPolicy, SubmitOutcome},
+        submit::{ClaimPolicy, SubmitOutcome},
     },
 };
 use tempfile::TempDir;
