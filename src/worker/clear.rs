@@ -9,7 +9,7 @@ use tracing::{debug, warn};
 use super::publish::{OutputSettings, owner_of_part};
 use crate::{
     disk::{self, DiskError, part::parts_in},
-    domain::{JobId, State, Timestamp, state::Label},
+    domain::{JobId, State, Timestamp},
     store::{Store, StoreError},
 };
 
@@ -74,7 +74,11 @@ async fn is_wanted(store: &Store, job: JobId, index: u32) -> Result<bool> {
     };
     Ok(match &job.state {
         State::Downloading { missing, .. } => missing.contains(&index),
-        state => state.label() == Label::Failed && state.needs_person().is_some(),
+        // Followed again: what is whole already need not be fetched again.
+        State::Queued | State::Submitting { .. } | State::InDoubt { .. } | State::Generating { .. } => true,
+        // Lost: a person may say so.
+        State::Failed { .. } => job.state.needs_person().is_some(),
+        State::Done { .. } | State::Cancelled { .. } => false,
     })
 }
 

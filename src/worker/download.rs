@@ -163,13 +163,8 @@ impl DownloadLane {
             self.store.forget_progress(job.id, output.index).await?;
             output.partial = None;
         }
-        let staged_path = staged.to_string_lossy();
-        let begun_in_staging = output.partial.as_ref().is_some_and(|partial| partial.path == staged_path);
         let fetched = match root {
-            Ok(()) if begun_in_staging => {
-                Ok(self.fetch(&output, job, staged.clone(), Some(&self.room)).await?)
-            }
-            Ok(()) => match self.fetch_beside(&publish, &output, beside).await {
+            Ok(()) => match self.fetch_for_root(&publish, &output, beside, &staged).await {
                 Err(Ended::Disk(error)) if is_of_the_place(&error) => Err(error),
                 fetched => Ok(fetched?),
             },
@@ -203,14 +198,24 @@ impl DownloadLane {
         publish.take_up(output, file).await
     }
 
-    async fn fetch_beside(
+    /// Fetches beside the place of the video; what was begun in staging is ended there, as far as that has room.
+    async fn fetch_for_root(
         &self,
         publish: &Publish<'_>,
         output: &Output,
-        part: PathBuf,
+        beside: PathBuf,
+        staged: &Path,
     ) -> Result<Finished, Ended> {
+        let begun_in_staging =
+            output.partial.as_ref().is_some_and(|partial| Path::new(&partial.path) == staged);
+        if begun_in_staging {
+            match self.fetch(output, publish.job, staged.to_owned(), Some(&self.room)).await {
+                Err(Ended::Disk(_)) => {}
+                ended => return ended,
+            }
+        }
         publish.prepare().await?;
-        self.fetch(output, publish.job, part, None).await
+        self.fetch(output, publish.job, beside, None).await
     }
 
     async fn fetch(
