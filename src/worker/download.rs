@@ -16,13 +16,13 @@ pub use super::publish::OutputSettings;
 use super::{
     Lane, Look,
     clear::clear,
-    fetch::{Ended, Fetch, Trouble, on_disk},
+    fetch::{Ended, Fetch, Trouble},
     publish::Publish,
     room::Room,
 };
 use crate::{
     clock::Clock,
-    disk::{self, DiskError, Finished},
+    disk::{DiskError, Finished},
     domain::{
         HoldName, Job, JobId, State, Timestamp,
         plan::download::{
@@ -179,13 +179,12 @@ impl DownloadLane {
                 (self.fetch(&output, job, staged, Some(&self.room)).await?, Some(error))
             }
         };
-        self.still_wanted(job, &finished).await?;
         let remarks = publish.check(&finished).await?;
         if refused.is_some() {
             publish.stage(&finished).await?;
             return Ok(Brought::Staged);
         }
-        match publish.run(&finished, remarks).await {
+        match publish.run(&finished, Some(remarks)).await {
             Err(Ended::Disk(error)) => self.wait(&publish, job, finished.bytes, error).await,
             Err(other) => Err(other),
             Ok(()) => publish.tidy().await.map(|()| Brought::Published),
@@ -228,15 +227,6 @@ impl DownloadLane {
         let (store, media, stop) = (&self.store, &*self.media, &self.stop);
         let (job, index, max_bytes) = (job.id, output.index, self.max_bytes);
         Fetch { store, media, stop, job, index, part, max_bytes, staging }.run(output).await
-    }
-
-    async fn still_wanted(&self, job: &Job, finished: &Finished) -> Result<(), Ended> {
-        if matches!(self.store.job(job.id).await?.state, State::Downloading { .. }) {
-            return Ok(());
-        }
-        let part = finished.path.clone();
-        on_disk(move || disk::remove_durably(&part)).await?;
-        Err(StoreError::Stale { job: job.id }.into())
     }
 
     /// A verified video that the place does not take waits for it; one with a fault of its own is tried again.

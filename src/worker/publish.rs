@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     fetch::{Ended, on_disk},
-    verify::{self, Checked},
+    verify::{self, Checked, Verdict},
 };
 use crate::{
     clock::{Clock, local},
@@ -21,7 +21,7 @@ use crate::{
     },
     failpoint::{Point, reach},
     store::{
-        Store,
+        Store, StoreError,
         download::{Output, OutputFile},
     },
 };
@@ -107,13 +107,15 @@ impl Publish<'_> {
         self.relative.parent().unwrap_or(Path::new(""))
     }
 
-    /// Looks into a finished part; gives remarks about the look.
+    /// Looks into a finished part; gives remarks about it.
     pub(super) async fn check(&self, finished: &Finished) -> Result<Vec<String>, Ended> {
-        let checked = verify::check(self.settings.verify, &finished.path, finished.bytes, self.stop).await?;
+        let Verdict { checked, info } =
+            verify::check(self.settings.verify, &finished.path, finished.bytes, self.stop).await?;
+        let differences = info.map(|info| verify::differences(&self.job.request, &info)).unwrap_or_default();
         let numbered = disk::numbered(self.relative, self.index + 1);
         let kept = finished.path.with_file_name(numbered.file_name().unwrap_or_default());
         let (why, may_be_so) = match checked {
-            Checked::Good(remarks) => return Ok(remarks),
+            Checked::Good(remarks) => return Ok([remarks, differences].concat()),
             Checked::Bad(why) => (why, false),
             Checked::Odd(why) => (why, true),
         };
@@ -129,13 +131,13 @@ impl Publish<'_> {
         });
         if same_again.await? {
             // It came twice, byte for byte: that is what was made and paid for.
-            return Ok(vec![why]);
+            return Ok([vec![why], differences].concat());
         }
         Err(Ended::trouble(FetchTrouble::WrongBody, why))
     }
 
-    /// Publishes a checked part.
-    pub(super) async fn run(&self, finished: &Finished, remarks: Vec<String>) -> Result<(), Ended> {
+    /// Publishes a checked part, with the remarks of its check if that was just now.
+    pub(super) async fn run(&self, finished: &Finished, remarks: Option<Vec<String>>) -> Result<(), Ended> {
         let path = self.name_it(finished).await?;
         reach(Point::DownloadPublished);
         self.tell(&path, finished.bytes, &finished.sha256, remarks).await
@@ -147,7 +149,7 @@ impl Publish<'_> {
         let (path, bytes) = (PathBuf::from(&file.path), file.bytes);
         let there = path.clone();
         if on_disk(move || disk::already_published(&there, bytes, &sha256)).await? {
-            self.tell(&path, bytes, &sha256, Vec::new()).await?;
+            self.tell(&path, bytes, &sha256, None).await?;
             self.tidy().await?;
             return Ok(true);
         }
@@ -156,7 +158,7 @@ impl Publish<'_> {
         };
         let there = part.clone();
         if on_disk(move || disk::already_published(&there, bytes, &sha256)).await? {
-            self.run(&Finished { path: part, bytes, sha256 }, Vec::new()).await?;
+            self.run(&Finished { path: part, bytes, sha256 }, None).await?;
             self.tidy().await?;
             return Ok(true);
         }
@@ -208,7 +210,12 @@ impl Publish<'_> {
             sha256: finished.sha256.to_string(),
         };
         let part = finished.path.to_string_lossy().into_owned();
-        Ok(self.store.record_verified(self.job.id, self.index, part, file).await?)
+        let job = self.job.id;
+        match self.store.record_verified(job, self.index, part, file).await? {
+            true => Ok(()),
+            // Cancelled meanwhile: the part is cleared with the job's others.
+            false => Err(StoreError::Stale { job }.into()),
+        }
     }
 
     /// Writes the sidecar and commits the end.
@@ -217,10 +224,13 @@ impl Publish<'_> {
         path: &Path,
         bytes: u64,
         sha256: &Sha256,
-        mut remarks: Vec<String>,
+        remarks: Option<Vec<String>>,
     ) -> Result<(), Ended> {
         let now = self.clock.now();
-        remarks.extend(verify::remarks(&self.job.request, path.to_owned(), bytes).await?);
+        let mut remarks = match remarks {
+            Some(remarks) => remarks,
+            None => verify::remarks(&self.job.request, path.to_owned(), bytes).await?,
+        };
         if self.settings.sidecar {
             let sidecar = path.with_extension("json");
             let text = sidecar_text(self.job, path, bytes, sha256, now);

@@ -41,15 +41,32 @@ pub(super) enum Checked {
     Odd(String),
 }
 
+/// What a check found, and what the video says of itself, if it is whole enough to.
+pub(super) struct Verdict {
+    pub checked: Checked,
+    pub info: Option<Mp4Info>,
+}
+
 /// Looks at a finished file.
 pub(super) async fn check(
     how: Verify,
     path: &Path,
     bytes: u64,
     stop: &CancellationToken,
-) -> Result<Checked, Ended> {
+) -> Result<Verdict, Ended> {
     let file = path.to_owned();
     let structure = on_disk(move || Ok(disk::mp4::check(&file, Some(bytes)))).await?;
+    let info = structure.as_ref().ok().cloned();
+    let checked = judge(how, structure, path, stop).await?;
+    Ok(Verdict { checked, info })
+}
+
+async fn judge(
+    how: Verify,
+    structure: Result<Mp4Info, Mp4Error>,
+    path: &Path,
+    stop: &CancellationToken,
+) -> Result<Checked, Ended> {
     match (how, structure) {
         (_, Err(why @ (Mp4Error::Empty | Mp4Error::NotVideo { .. }))) => Ok(Checked::Bad(why.to_string())),
         (Verify::Structure | Verify::Decode, Err(why)) => Ok(Checked::Bad(why.to_string())),
@@ -126,7 +143,7 @@ async fn run(mut decoder: Command) -> Result<Option<String>, NoAnswer> {
     Ok((!status.success() || !said.is_empty()).then(|| said.chars().take(COMPLAINT_CHARS).collect()))
 }
 
-/// What the video is otherwise than asked.
+/// As [`differences`], of a file that was checked before a restart.
 pub(super) async fn remarks(request: &Request, path: PathBuf, bytes: u64) -> Result<Vec<String>, Ended> {
     match on_disk(move || Ok(disk::mp4::check(&path, Some(bytes)))).await? {
         Ok(info) => Ok(differences(request, &info)),
@@ -135,7 +152,8 @@ pub(super) async fn remarks(request: &Request, path: PathBuf, bytes: u64) -> Res
     }
 }
 
-fn differences(request: &Request, info: &Mp4Info) -> Vec<String> {
+/// What it is otherwise than asked, by what it says of itself.
+pub(super) fn differences(request: &Request, info: &Mp4Info) -> Vec<String> {
     let mut found = Vec::new();
     if request.sound() && !info.has_audio() {
         found.push("no sound track, although sound was asked for".to_owned());
