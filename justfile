@@ -32,6 +32,10 @@ sandbox *options:
 prove cases="20000":
     PROPTEST_CASES={{ cases }} cargo test --locked --lib domain
 
+# The walk through an MP4 and the name template against so many damaged files and odd texts each.
+fuzz cases="2000000":
+    PROPTEST_CASES={{ cases }} cargo test --locked --release --lib -- disk::mp4 disk::name
+
 # Every test that kills the process or its effects, the long ones included.
 crash:
     cargo test --locked --test crash -- --include-ignored

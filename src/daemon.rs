@@ -8,7 +8,7 @@ mod tasks;
 use std::{
     io::{self, ErrorKind},
     path::Path,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -17,15 +17,19 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-pub use self::settings::{api_settings, claim_policy};
+pub use self::settings::{api_settings, claim_policy, output_settings};
 use self::{
-    settings::{download_policy, gate_policy, inbox_settings, media_settings, poll_policy, poll_settings},
+    settings::{
+        download_policy, gate_policy, inbox_settings, media_settings, poll_policy, poll_settings,
+        room_settings,
+    },
     tasks::Tasks,
 };
+pub use crate::worker::download::OutputSettings;
 use crate::{
     clock::Clock,
     config::{ApiKey, Config, OnInternalError, OnUncleanStop},
-    disk::{self, Template, lock::DirLock},
+    disk::{self, lock::DirLock},
     domain::{
         Timestamp,
         hold::{Hold, HoldName},
@@ -38,13 +42,14 @@ use crate::{
     },
     worker::{
         answer::Answers,
-        download::{DownloadLane, OutputSettings},
+        download::DownloadLane,
         errand::ErrandLane,
         evidence::Spool,
         poll::PollLane,
         recover::{Recovered, recover},
+        room::Room,
         schedules::Schedules,
-        submit::{DiskWatch, SubmitLane, SubmitSettings},
+        submit::{SubmitLane, SubmitSettings},
     },
 };
 
@@ -156,31 +161,54 @@ async fn build(
     stop: &CancellationToken,
 ) -> std::result::Result<Lanes, Failure> {
     disk::create_root(&config.spool_dir()).map_err(|e| at_start(e.into()))?;
-    disk::create_root(config.videos_root()).map_err(|e| at_start(e.into()))?;
+    disk::create_root(&config.staging_dir()).map_err(|e| at_start(e.into()))?;
+    if !store.knows_root(&config.videos_root().to_string_lossy()).await.map_err(refused)? {
+        // A root that was one before and is gone is waited for; one that can't be made is a mistake in the configuration.
+        disk::create_root(config.videos_root()).map_err(|e| at_start(e.into()))?;
+    }
     let api = Arc::new(Api::new(&api_settings(config, key)).map_err(|e| at_start(e.into()))?);
-    let media = Arc::new(Media::new(&media_settings(config)).map_err(|e| at_start(e.into()))?);
-    let template = Template::parse(&config.output.template).map_err(|e| at_start(e.into()))?;
-    let output =
-        OutputSettings { root: config.videos_root().to_owned(), template, sidecar: config.output.sidecar };
     let submit = submit_lane(config, key, store, Arc::clone(&api), clock);
     // What one lane learns the other knows.
     let schedules = submit.answers.schedules.clone();
     let polls = poll_settings(config, key);
     let poll = Arc::new(PollLane::new(store.clone(), Arc::clone(&api), clock, schedules, polls));
+    let room = Arc::clone(&submit.room);
+    let download = download_lane(config, store, room, clock, stop).map_err(at_start)?;
     Ok(Lanes {
         submit: Arc::new(submit),
         poll: Arc::clone(&poll),
-        download: Arc::new(DownloadLane {
-            store: store.clone(),
-            media,
-            clock,
-            policy: download_policy(config),
-            output,
-            workers: config.download.workers,
-            max_bytes: config.download.max_bytes,
-            stop: stop.clone(),
-        }),
+        download: Arc::new(download),
         errand: Arc::new(ErrandLane { store: store.clone(), api, clock, polls: poll }),
+    })
+}
+
+/// What watches the places of the videos.
+pub fn room(config: &Config, store: &Store, clock: Clock) -> Arc<Room> {
+    Arc::new(Room::new(store.clone(), clock, spool(config), room_settings(config)))
+}
+
+/// The download lane by itself.
+///
+/// # Errors
+/// A template with a mistake, or an HTTP client that can't be made.
+pub fn download_lane(
+    config: &Config,
+    store: &Store,
+    room: Arc<Room>,
+    clock: Clock,
+    stop: &CancellationToken,
+) -> Result<DownloadLane> {
+    Ok(DownloadLane {
+        store: store.clone(),
+        media: Arc::new(Media::new(&media_settings(config))?),
+        clock,
+        policy: download_policy(config),
+        output: output_settings(config)?,
+        room,
+        workers: config.download.workers,
+        max_bytes: config.download.max_bytes,
+        stop: stop.clone(),
+        cleared_at: Mutex::default(),
     })
 }
 
@@ -190,20 +218,20 @@ pub fn submit_lane(config: &Config, key: &ApiKey, store: &Store, api: Arc<Api>, 
         answers: answers(config, store, Some(Arc::clone(&api)), clock),
         api,
         policy: claim_policy(config, &key.fingerprint()),
-        settings: SubmitSettings {
-            workers: config.submit.workers,
-            output_root: config.videos_root().to_owned(),
-            min_free_bytes: config.output.min_free_bytes,
-        },
-        disk_watch: DiskWatch::default(),
+        settings: SubmitSettings { workers: config.submit.workers },
+        room: room(config, store, clock),
     }
+}
+
+fn spool(config: &Config) -> Spool {
+    Spool::new(config.spool_dir(), config.data_dir.join("reserve"))
 }
 
 fn answers(config: &Config, store: &Store, api: Option<Arc<Api>>, clock: Clock) -> Answers {
     Answers {
         store: store.clone(),
         clock,
-        spool: Spool::new(config.spool_dir(), config.data_dir.join("reserve")),
+        spool: spool(config),
         api,
         gate: gate_policy(config),
         hold_on_internal_error: config.submit.on_internal_error == OnInternalError::Hold,
@@ -250,7 +278,7 @@ async fn serve(
     let started = clock.now();
     recover_and_hold(&lanes.submit.answers, config).await?;
     // A disk that has room by now must not look, to whoever asks whether anything moves, like one that is full.
-    lanes.submit.watch_disk().await?;
+    lanes.submit.room.look().await?;
     for Hold { name, since, why, .. } in store.holds().await?.into_iter().filter(|h| h.holds(started)) {
         warn!(hold = name.as_str(), %since, why, "nothing is submitted: {}", name.remedy());
     }

@@ -21,6 +21,7 @@ pub enum Point {
     DownloadProgress,
     DownloadFinished,
     DownloadVerified,
+    DownloadStaged,
     DownloadPublished,
     DownloadSidecar,
     DownloadCommitted,
@@ -37,7 +38,7 @@ pub enum Point {
 
 impl Point {
     /// All points, in the order of a job's life.
-    pub const ALL: [Point; 17] = [
+    pub const ALL: [Point; 18] = [
         Point::SubmitBeforeIntent,
         Point::SubmitIntent,
         Point::SubmitAnswered,
@@ -50,6 +51,7 @@ impl Point {
         Point::DownloadProgress,
         Point::DownloadFinished,
         Point::DownloadVerified,
+        Point::DownloadStaged,
         Point::DownloadPublished,
         Point::DownloadSidecar,
         Point::DownloadCommitted,
@@ -83,6 +85,7 @@ impl Point {
             Point::DownloadProgress => "download.progress",
             Point::DownloadFinished => "download.finished",
             Point::DownloadVerified => "download.verified",
+            Point::DownloadStaged => "download.staged",
             Point::DownloadPublished => "download.published",
             Point::DownloadSidecar => "download.sidecar",
             Point::DownloadCommitted => "download.committed",

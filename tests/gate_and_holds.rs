@@ -249,7 +249,7 @@ async fn a_video_that_cannot_be_stored_holds_submits_until_one_can() {
         matches!(rig.job(paid).await.state, State::Downloading { .. }),
         "paid: never given up for our disk"
     );
-    assert_eq!(rig.fetches(), []);
+    assert!(rig.fetches().len() <= 1, "its link does not wait: it goes to staging");
 
     fs::remove_file(in_the_way).unwrap();
     rig.store.lift(vec![HoldName::Paused]).await.unwrap();

@@ -112,7 +112,7 @@ async fn play(context: &Context, config: &Config, batch: NewBatch, stop: &Cancel
             result
         };
         let visible = context.shows_progress();
-        let drawing = progress::show(&store, &ids, visible, context.clock, ended.clone());
+        let drawing = progress::show(&store, config, &ids, visible, context.clock, ended.clone());
         let (daemon, drawn) = tokio::join!(daemon, drawing);
         drawn?;
         match daemon? {

@@ -1,12 +1,18 @@
 //! `klingd list`.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use anyhow::Result;
 use clap::{Args, builder::PossibleValuesParser, builder::TypedValueParser as _};
 
 use super::{
-    Context, Exit, json,
+    Context, Exit,
+    arriving::Arrivals,
+    json,
     render::{
         Look,
         list::{Listing, list, notices, rows_only},
@@ -64,7 +70,8 @@ fn states() -> impl clap::builder::TypedValueParser<Value = Label> {
 /// Lists jobs.
 pub async fn run(context: Context, args: ListArgs) -> Result<Exit> {
     let config = context.config()?;
-    let verb = Verb { context: &context, config: &config, args: &args };
+    let arrivals = Mutex::new(Arrivals::new(&config));
+    let verb = Verb { context: &context, config: &config, args: &args, arrivals };
     context
         .with_store(&config, async |store| match context.look() {
             _ if context.global.json => verb.print_json(&store).await,
@@ -82,6 +89,8 @@ struct Verb<'a> {
     context: &'a Context,
     config: &'a Config,
     args: &'a ListArgs,
+    /// Remembered from look to look, so that `--watch` knows rates.
+    arrivals: Mutex<Arrivals>,
 }
 
 /// What is read for a page.
@@ -113,7 +122,9 @@ impl Verb<'_> {
         let wanted = |job: &&Job| self.context.global.json || with_files(job);
         let ids: Vec<JobId> = jobs.iter().filter(wanted).map(|job| job.id).collect();
         let outputs = store.outputs_of(&ids).await?;
-        Ok(Page { jobs, outputs, view: View::read(store, self.config, self.context.clock).await? })
+        let mut view = View::read(store, self.config, self.context.clock).await?;
+        view.arriving = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner).look(&jobs, view.now);
+        Ok(Page { jobs, outputs, view })
     }
 
     /// The pages of the whole list; `-n` makes it one.

@@ -8,17 +8,23 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    arriving::{Arrivals, Arriving},
     render::{list::title, text::cut, time::span},
     usual::Usual,
 };
 use crate::{
     clock::Clock,
+    config::Config,
     domain::{Job, JobId, State, Timestamp},
     store::Store,
 };
 
 /// Lines beside the bar: more than fit a small terminal would scroll it away.
 const LINES: usize = 12;
+/// A job under way, and one whose video is coming.
+const LINE: &str = "  {spinner} {msg}";
+const BAR: &str =
+    "  {spinner} {msg}  {bar:16.green} {percent} % of {decimal_total_bytes}, {decimal_bytes_per_sec}";
 /// Characters of a job's name.
 const NAME_CHARS: usize = 32;
 /// A look at the store, for a queue of a few jobs; a person does not see more.
@@ -29,16 +35,17 @@ pub struct Progress {
     lines: MultiProgress,
     total: ProgressBar,
     jobs: BTreeMap<JobId, ProgressBar>,
+    arrivals: Arrivals,
 }
 
 impl Progress {
     /// A drawing that is empty so far; without `visible` it stays so.
-    pub fn new(visible: bool) -> Self {
+    pub fn new(visible: bool, arrivals: Arrivals) -> Self {
         let target = if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let lines = MultiProgress::with_draw_target(target);
         let total = lines.add(ProgressBar::new(0));
         total.set_style(style("{bar:30.green} {pos} of {len} at rest, {elapsed}"));
-        Self { lines, total, jobs: BTreeMap::new() }
+        Self { lines, total, jobs: BTreeMap::new(), arrivals }
     }
 
     /// Draws these jobs, of which `total` are waited for in all.
@@ -56,12 +63,22 @@ impl Progress {
             }
             stays
         });
+        let arriving = self.arrivals.look(moving, now);
         for job in shown {
             let line = self.jobs.entry(job.id).or_insert_with(|| {
                 let line = lines.add(ProgressBar::no_length());
-                line.set_style(style("  {spinner} {msg}"));
+                line.set_style(style(LINE));
                 line
             });
+            if let Some(Arriving { bytes, total: Some(total), .. }) = arriving.get(&job.id) {
+                // The bar knows the rate by itself, from look to look.
+                if line.length() != Some(*total) {
+                    line.set_style(style(BAR));
+                    line.set_length(*total);
+                    line.reset_eta();
+                }
+                line.set_position(*bytes);
+            }
             line.set_message(describe(job, usual, now));
             line.tick();
         }
@@ -107,12 +124,13 @@ pub fn pause(jobs: usize) -> Duration {
 /// Shows the progress of these jobs until `stop`. Writes nothing but the terminal.
 pub async fn show(
     store: &Store,
+    config: &Config,
     ids: &[JobId],
     visible: bool,
     clock: Clock,
     stop: CancellationToken,
 ) -> Result<()> {
-    let mut progress = Progress::new(visible);
+    let mut progress = Progress::new(visible, Arrivals::new(config));
     while visible && !stop.is_cancelled() {
         let mut jobs = store.jobs(ids).await?;
         jobs.retain(|job| !job.state.at_rest());
@@ -174,7 +192,8 @@ mod tests {
     fn templates_are_right() {
         for template in [
             "{bar:30.green} {pos} of {len} at rest, {elapsed}",
-            "  {spinner} {msg}",
+            LINE,
+            BAR,
             "{msg} {bar:30.green} {bytes} of {total_bytes}",
             "{msg} {spinner} {bytes}",
             "{msg} {bar:30.green} {pos} of {len} jobs",
@@ -185,7 +204,7 @@ mod tests {
 
     #[test]
     fn jobs_come_and_go() {
-        let mut progress = Progress::new(false);
+        let mut progress = Progress::new(false, Arrivals::nowhere());
         let jobs = [samples::generating(), Job { id: JobId(8), ..samples::queued() }];
         progress.update(&jobs, 3, &Usual::default(), samples::at(20));
         assert_eq!((progress.total.position(), progress.jobs.len()), (1, 1));

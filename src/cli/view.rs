@@ -1,9 +1,11 @@
 //! What a job's `reason` depends on besides the job: read once for a whole list, so that its rows agree.
 
+use std::collections::HashMap;
+
 use anyhow::Result;
 use jiff::tz::TimeZone;
 
-use super::usual::Usual;
+use super::{arriving::Arriving, usual::Usual};
 use crate::{
     clock::{Clock, local},
     config::Config,
@@ -32,6 +34,8 @@ pub struct View {
     pub unfollowed: Vec<JobId>,
     /// How long what is under way usually takes.
     pub usual: Usual,
+    /// How far downloads are, of the jobs that somebody looked after.
+    pub arriving: HashMap<JobId, Arriving>,
     /// Whether the queue is the sandbox's.
     pub sandbox: bool,
     /// When this was read.
@@ -54,6 +58,7 @@ impl View {
             doubts: store.open_doubts().await?,
             unfollowed: store.unfollowed().await?,
             usual: Usual::read(store).await?,
+            arriving: HashMap::new(),
             sandbox: config.sandbox,
             now,
             zone: local(now).time_zone().clone(),

@@ -10,6 +10,7 @@ use clap::{ArgGroup, Args};
 
 use super::{
     Context, Exit,
+    arriving::Arrivals,
     exit::Refusal,
     json,
     progress::{Progress, pause},
@@ -58,7 +59,7 @@ impl WaitArgs {
 pub async fn run(context: Context, args: WaitArgs) -> Result<Exit> {
     let config = context.config()?;
     let waiting = context.with_store(&config, async |store| {
-        let progress = Progress::new(context.shows_progress());
+        let progress = Progress::new(context.shows_progress(), Arrivals::new(&config));
         let mut wait = Wait {
             context: &context,
             config: &config,

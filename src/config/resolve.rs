@@ -11,7 +11,7 @@ use super::reader::Reader;
 use super::sections::*;
 use super::units::{DURATION, RATE, SIZE, SWITCH, TEXT, whole};
 use super::{ApiKey, Config, Environment, Origin, Overrides, Row, endpoint, paths, tables};
-use crate::domain::{Credits, gate::LONGEST_QUIET};
+use crate::domain::{Credits, gate::LONGEST_QUIET, plan::download::Verify};
 
 const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -331,6 +331,11 @@ fn output(read: &mut Reader, data_dir: &Path, sandbox: bool) -> Output {
         root: paths::output_root(read, data_dir, sandbox),
         template: read.plain("output.template", TEXT, "{date}/{name}-{id}.mp4".to_owned()),
         sidecar: read.plain("output.sidecar", SWITCH, true),
+        verify: read.choice(
+            "output.verify",
+            &[("size", Verify::Size), ("structure", Verify::Structure), ("decode", Verify::Decode)],
+            Verify::Structure,
+        ),
         min_free_bytes: read.bounded(
             "output.min_free",
             SIZE,

@@ -10,6 +10,7 @@ use url::Url;
 
 use crate::domain::Credits;
 use crate::domain::job_type::{JobType, Price};
+use crate::domain::plan::download::Verify;
 
 /// `[api]`: how the provider is reached.
 #[derive(Debug, Clone)]
@@ -163,7 +164,9 @@ pub struct Output {
     pub template: String,
     /// Whether a `.json` is written beside each video.
     pub sidecar: bool,
-    /// Below this much free space nothing is submitted.
+    /// How a video is checked before it gets its name.
+    pub verify: Verify,
+    /// Below this much free space, and what is under way, nothing is submitted; 0 stops nothing.
     pub min_free_bytes: u64,
 }
 

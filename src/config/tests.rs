@@ -110,6 +110,7 @@ fn defaults_are_the_documented_ones() {
         ("inbox.max_credits_per_file", "20000"),
         ("output.template", "{date}/{name}-{id}.mp4"),
         ("output.sidecar", "true"),
+        ("output.verify", "structure"),
         ("output.min_free", "1 GiB"),
         ("download.workers", "4"),
         ("download.idle_timeout", "30s"),

@@ -2,6 +2,7 @@
 
 use crate::{
     config::{ApiKey, Config},
+    disk::{Template, TemplateError},
     domain::{
         Credits,
         gate::GatePolicy,
@@ -10,7 +11,7 @@ use crate::{
     intake::inbox::{self, folder::Places, judge::Rules},
     provider::{MediaSettings, Settings},
     store::{budget::Budget, submit::ClaimPolicy},
-    worker::poll::PollSettings,
+    worker::{download::OutputSettings, poll::PollSettings, room::RoomSettings},
 };
 
 /// The two calls' part of the configuration.
@@ -55,6 +56,28 @@ pub(super) fn poll_policy(config: &Config) -> PollPolicy {
 
 pub(super) fn download_policy(config: &Config) -> DownloadPolicy {
     DownloadPolicy { retry_base: config.download.retry_base, give_up: config.download.give_up }
+}
+
+/// Where videos go, and what may have been fetched of them so far.
+///
+/// # Errors
+/// The template's mistake, with its column.
+pub fn output_settings(config: &Config) -> Result<OutputSettings, TemplateError> {
+    Ok(OutputSettings {
+        root: config.videos_root().to_owned(),
+        staging: config.staging_dir(),
+        template: Template::parse(&config.output.template)?,
+        sidecar: config.output.sidecar,
+        verify: config.output.verify,
+    })
+}
+
+pub(super) fn room_settings(config: &Config) -> RoomSettings {
+    RoomSettings {
+        output_root: config.videos_root().to_owned(),
+        staging: config.staging_dir(),
+        min_free_bytes: config.output.min_free_bytes,
+    }
 }
 
 /// The gate's and the budget's part of the configuration.

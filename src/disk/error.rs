@@ -67,6 +67,16 @@ pub enum DiskError {
         /// The file.
         path: PathBuf,
     },
+    /// The output root without its mark.
+    #[error(
+        "{} has no file {}: its disk is not mounted, it seems; mount it, or make that file if this is a new place",
+        root.display(),
+        super::root::MARK
+    )]
+    Unmounted {
+        /// The root.
+        root: PathBuf,
+    },
     /// The path would leave the directory it has to stay in.
     #[error("{} leads out of {}", path.display(), root.display())]
     Outside {
@@ -88,6 +98,15 @@ pub enum DiskError {
 }
 
 impl DiskError {
+    /// Work on a disk that ended before it could say how.
+    pub fn interrupted(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> DiskError {
+        DiskError::Io {
+            doing: "finish the work on",
+            path: PathBuf::from("a disk"),
+            source: io::Error::other(why),
+        }
+    }
+
     /// Sorts a system error, for `map_err`.
     pub(super) fn at<E: Into<io::Error>>(doing: &'static str, path: &Path) -> impl FnOnce(E) -> DiskError {
         move |error| {

@@ -16,6 +16,7 @@
 //! | [`name`] | the output template: from a job's fields to a relative path |
 //! | [`safe`] | text of strangers made fit for a file name |
 //! | [`mp4`] | whether a file is a whole video, and what it says of itself |
+//! | [`root`] | whether the output root is there, and is the one it was |
 //! | [`scratch`] | a file without a name, for what does not fit into memory |
 //! | [`shared`] | folders that people write into: files taken by a rename, moved without overwriting |
 //! | [`space`] | free bytes, and the ballast for a full disk |
@@ -32,6 +33,7 @@ pub mod name;
 mod open;
 pub mod part;
 pub mod publish;
+pub mod root;
 pub mod safe;
 pub mod scratch;
 pub mod shared;
@@ -45,10 +47,10 @@ pub use lock::{DirLock, LockError};
 pub use mp4::{Mp4Error, Mp4Info};
 pub use name::{Fields, Template, TemplateError, numbered};
 pub use part::{Finished, Part, part_path};
-pub use publish::{already_published, publish, relocate, rename_no_clobber, set_aside};
+pub use publish::{already_published, move_in, publish, relocate, rename_no_clobber, set_aside};
 pub use scratch::scratch;
 pub use small::{Access, Clobber, read_bounded, remove_durably, write_atomically};
-pub use space::{Ballast, free_bytes};
+pub use space::{Ballast, check_free, free_bytes};
 
 /// Puts a file where a stranger, a crash or an older run may have left one.
 #[cfg(test)]

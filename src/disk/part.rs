@@ -35,6 +35,12 @@ pub struct Part {
     name_is_durable: bool,
 }
 
+/// How much of a part was synced beside its writing.
+#[derive(Debug)]
+pub struct Durable {
+    bytes: u64,
+}
+
 /// A part that is complete and durable, still under its temporary name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finished {
@@ -53,6 +59,32 @@ pub struct Finished {
 #[must_use]
 pub fn part_path(dir: &Path, name: &str) -> PathBuf {
     dir.join(format!(".{name}.part"))
+}
+
+/// How far a part is, for who only looks at its directory: its length, and the one that was reserved for it, to the block.
+/// `None` where there is no part.
+pub fn growth(path: &Path) -> Option<(u64, Option<u64>)> {
+    /// The unit in which the system counts the room that a file takes.
+    const STAT_BLOCK_BYTES: u64 = 512;
+    let part = std::fs::symlink_metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+    let reserved = part.blocks().saturating_mul(STAT_BLOCK_BYTES);
+    Some((part.len(), (reserved > part.len()).then_some(reserved)))
+}
+
+/// The parts in `dir`: their paths, and the names they were made with ([`part_path`]). Folders, links and files of other
+/// names are left out.
+pub fn parts_in(dir: &Path) -> Result<Vec<(PathBuf, String)>, DiskError> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(DiskError::at("list", dir))? {
+        let entry = entry.map_err(DiskError::at("list", dir))?;
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        let name = entry.file_name();
+        let name = name.to_str().and_then(|name| name.strip_prefix('.')?.strip_suffix(".part"));
+        if let (true, Some(name)) = (is_file, name) {
+            found.push((entry.path(), name.to_owned()));
+        }
+    }
+    Ok(found)
 }
 
 impl Part {
@@ -131,6 +163,28 @@ impl Part {
         }
         self.durable_bytes = self.written_bytes;
         Ok(self)
+    }
+
+    /// As [`sync`](Part::sync), while the part goes on being written: gives the work for another thread, whose result is
+    /// for [`is_durable`](Part::is_durable). If it fails, nothing of the part may be trusted, as there.
+    pub fn sync_beside(
+        &self,
+    ) -> Result<impl FnOnce() -> Result<Durable, DiskError> + Send + 'static + use<>, DiskError> {
+        let file = self.file.try_clone().map_err(DiskError::at("sync", &self.path))?;
+        let (path, bytes, name_is_durable) = (self.path.clone(), self.written_bytes, self.name_is_durable);
+        Ok(move || {
+            file.sync_data().map_err(DiskError::at("sync", &path))?;
+            if !name_is_durable {
+                sync_dir(parent(&path))?;
+            }
+            Ok(Durable { bytes })
+        })
+    }
+
+    /// Takes note of a sync beside the writing.
+    pub fn is_durable(&mut self, durable: Durable) {
+        self.durable_bytes = self.durable_bytes.max(durable.bytes);
+        self.name_is_durable = true;
     }
 
     /// Ends the download: all of it is on the disk when this returns, readable by owner and group as it will be under
@@ -239,6 +293,8 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
 
         part.reserve(1 << 20).unwrap();
+        let (grown, reserved) = growth(&path).unwrap();
+        assert!(grown == 0 && reserved.is_none_or(|bytes| bytes >= 1 << 20), "{reserved:?}");
         assert_eq!(fs::metadata(&path).unwrap().len(), 0, "reserved room must not pass for content");
         part.write(b"hello ").unwrap();
         assert_eq!((part.written_bytes(), part.durable_bytes()), (6, 0));

@@ -16,7 +16,7 @@ use super::dir::{parent, sync_dir};
 use super::error::DiskError;
 use super::hash::Sha256;
 use super::open::plain_file;
-use super::part::{Part, hash_start, part_path};
+use super::part::{Finished, Part, hash_start, part_path};
 use super::small::remove_durably;
 use crate::failpoint::{Point, reach};
 
@@ -94,6 +94,25 @@ pub fn relocate(from: &Path, to: &Path) -> Result<(), DiskError> {
     remove_durably(from)
 }
 
+/// Moves a finished file to its final name, which must be free, also to another filesystem: there it is copied to `copy`,
+/// which stands beside the final name, hashed on the way and published from there. A copy leaves the original in its
+/// place: it is the caller's to remove when the move is on record.
+pub fn move_in(from: &Path, to: &Path, copy: &Path, sha256: &Sha256) -> Result<(), DiskError> {
+    match publish(from, to) {
+        Err(DiskError::Io { source, .. }) if Errno::from_io_error(&source) == Some(Errno::XDEV) => {}
+        other => return other,
+    }
+    let source = plain_file(from, OFlags::RDONLY)?;
+    let length = source.metadata().map_err(DiskError::at("look at", from))?.len();
+    // What an earlier try left of it is started over.
+    let copied = fill_from(Part::resume(copy, 0, length)?, &source, length)?;
+    if copied.sha256 != *sha256 {
+        let changed = io::Error::other("the copy is not what was verified");
+        return Err(DiskError::at("copy to", copy)(changed));
+    }
+    publish(copy, to)
+}
+
 /// Keeps a file that failed its check as `FINAL.suspect`, for a person to look at, and gives that path.
 ///
 /// Only the latest is kept: every further attempt would otherwise add one until the disk is full.
@@ -123,7 +142,7 @@ fn copy_and_publish(from: &Path, to: &Path) -> Result<(), DiskError> {
     let part_path = part_path(parent(to), &name);
     // A part left by an earlier try that was cut is started over.
     let part = Part::resume(&part_path, 0, length)?;
-    let published = fill_from(part, &source, length).and_then(|()| publish(&part_path, to));
+    let published = fill_from(part, &source, length).and_then(|_| publish(&part_path, to));
     if published.is_err() {
         // A full disk is no place for leftovers. The first error is the one worth telling.
         drop(fs::remove_file(&part_path));
@@ -131,7 +150,7 @@ fn copy_and_publish(from: &Path, to: &Path) -> Result<(), DiskError> {
     published
 }
 
-fn fill_from(mut part: Part, source: &File, length: u64) -> Result<(), DiskError> {
+fn fill_from(mut part: Part, source: &File, length: u64) -> Result<Finished, DiskError> {
     part.reserve(length)?;
     let mut block = vec![0; COPY_BLOCK_BYTES];
     loop {
@@ -139,7 +158,7 @@ fn fill_from(mut part: Part, source: &File, length: u64) -> Result<(), DiskError
             .read_at(&mut block, part.written_bytes())
             .map_err(DiskError::at("copy to", part.path()))?;
         if count == 0 {
-            return part.finish().map(drop);
+            return part.finish();
         }
         part.write(&block[..count])?;
     }
@@ -150,7 +169,6 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
-    use crate::disk::part::Finished;
     use crate::disk::plant;
 
     fn finished(dir: &Path, content: &[u8]) -> Finished {
@@ -254,6 +272,29 @@ mod tests {
             (fs::read(&from).unwrap(), fs::read(&to).unwrap()),
             (b"another".to_vec(), b"job".to_vec())
         );
+    }
+
+    /// Shared memory is another filesystem than most others; where it is not, renaming is what is tested.
+    #[test]
+    fn a_video_moves_to_another_filesystem_whole() {
+        let elsewhere = Path::new("/dev/shm");
+        let staging = tempfile::tempdir().unwrap();
+        let root = if elsewhere.is_dir() { tempfile::tempdir_in(elsewhere) } else { tempfile::tempdir() };
+        let root = root.unwrap();
+        let (to, copy) = (root.path().join("video.mp4"), root.path().join(".klingd-1-0.part"));
+        plant(&copy, b"left by a kill, and longer than the video");
+        let part = finished(staging.path(), b"content");
+        let other = Sha256::from_bytes([0; 32]);
+        let across = fs::metadata(staging.path()).unwrap().dev() != fs::metadata(root.path()).unwrap().dev();
+        if across {
+            let refused = move_in(&part.path, &to, &copy, &other).unwrap_err();
+            assert!(refused.to_string().contains("not what was verified"), "{refused}");
+            assert!(!to.exists() && part.path.exists());
+        }
+        move_in(&part.path, &to, &copy, &part.sha256).unwrap();
+        assert!(already_published(&to, part.bytes, &part.sha256).unwrap());
+        assert_eq!(part.path.exists(), across, "a copy leaves the original to its owner");
+        assert_eq!(fs::metadata(&to).unwrap().permissions().mode() & 0o777, 0o640);
     }
 
     #[test]

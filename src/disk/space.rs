@@ -24,6 +24,14 @@ pub fn free_bytes(path: &Path) -> Result<u64, DiskError> {
     Ok(numbers.f_bavail.saturating_mul(numbers.f_frsize))
 }
 
+/// Fails as a full disk does where fewer than `bytes` bytes are free: for who has to leave room to others.
+pub fn check_free(path: &Path, bytes: u64) -> Result<(), DiskError> {
+    if free_bytes(path)? < bytes {
+        return Err(DiskError::at("leave enough free space in", path)(Errno::NOSPC));
+    }
+    Ok(())
+}
+
 /// Whether new files can be made in a directory, as far as can be told without making one: it is there, its disk is
 /// not read-only, its mode allows it.
 pub fn check_writable(dir: &Path) -> Result<(), DiskError> {

@@ -100,16 +100,6 @@ pub(super) async fn lift_by_acceptance(c: &mut SqliteConnection) -> Result<()> {
     Ok(())
 }
 
-/// Lifts a hold that waits for a probe; the ones without are a person's, or look after themselves.
-pub(super) async fn lift_probed(c: &mut SqliteConnection, name: HoldName) -> Result<bool> {
-    let gone = sqlx::query("DELETE FROM holds WHERE name = ? AND probe_at IS NOT NULL")
-        .bind(name.as_str())
-        .execute(c)
-        .await?
-        .rows_affected();
-    Ok(gone > 0)
-}
-
 pub(super) async fn probe_later(c: &mut SqliteConnection, name: HoldName, at: Timestamp) -> Result<()> {
     sqlx::query("UPDATE holds SET probe_at = ? WHERE name = ?")
         .bind(at.as_millis())

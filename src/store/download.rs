@@ -11,11 +11,14 @@ use super::{
     step::{Fence, Moved, Step, step},
 };
 use crate::domain::{
-    Event, HoldName, JobId, Timestamp,
+    Event, HoldName, Job, JobId, Timestamp,
     job::Version,
-    plan::download::{FetchPlan, RETRY_MAX},
+    plan::download::{FetchPlan, RETRY_MAX, UNSAID_SECONDS},
     state::Lane,
 };
+
+/// Begins the names under which `meta` knows output roots.
+const ROOT: &str = "output_root:";
 
 /// One video of a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,15 +62,19 @@ pub struct OutputFile {
 }
 
 impl Store {
-    /// Jobs with videos to fetch, the longest due first, without those `busy` in a worker's hands. What is due later than
-    /// the longest wait from now counts as due: the clock has jumped.
+    /// Jobs with videos to fetch, those with the oldest links first, without those `busy` in a worker's hands. What is due
+    /// later than the longest wait from now counts as due: the clock has jumped.
     pub async fn due_downloads(&self, limit: usize, busy: &HashSet<JobId>, now: Timestamp) -> Result<Due> {
         let rows = sqlx::query(select_job!(
-            "WHERE j.lane = 'download' AND (j.due_at <= ? OR j.due_at > ?) ORDER BY j.due_at LIMIT ?"
+            // The plus keeps SQLite from reading all that is due to sort it: in the order of age it stops at the limit.
+            "WHERE j.lane = 'download' AND (+j.due_at <= ? OR +j.due_at > ?)
+                AND j.id NOT IN (SELECT value FROM json_each(?)) ORDER BY j.linked_at, j.id LIMIT ?"
         ))
         .bind(now.as_millis())
         .bind((now + RETRY_MAX).as_millis())
-        .bind(i64::try_from(limit + busy.len()).unwrap_or(i64::MAX))
+        // Left out here and not afterwards: a row costs more to read than to pass over.
+        .bind(serde_json::to_string(busy)?)
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
         .fetch_all(&self.readers)
         .await?;
         let next: Option<i64> =
@@ -90,14 +97,16 @@ impl Store {
         rows.iter().map(output).collect()
     }
 
-    /// Records how much of a video is durable. Progress also ends a run of failures.
-    pub async fn record_progress(&self, job: JobId, index: u32, partial: Partial) -> Result<()> {
+    /// Records how much of a video is durable. Progress also ends a run of failures. Says whether the video is still
+    /// wanted: a person may have cancelled the job meanwhile.
+    pub async fn record_progress(&self, job: JobId, index: u32, partial: Partial) -> Result<bool> {
         self.write(move |c, _| {
             Box::pin(async move {
                 let position = i64::try_from(partial.position).unwrap_or(i64::MAX);
-                sqlx::query(
+                let changed = sqlx::query(
                     "UPDATE outputs SET part = ?, position = ?, etag = ?, failures = 0, failing_since = NULL
-                     WHERE job_id = ? AND idx = ?",
+                     WHERE job_id = ? AND idx = ?
+                        AND EXISTS (SELECT 1 FROM jobs WHERE id = job_id AND state = 'downloading')",
                 )
                 .bind(&partial.path)
                 .bind(position)
@@ -106,24 +115,25 @@ impl Store {
                 .bind(index)
                 .execute(c)
                 .await?;
-                Ok(())
+                Ok(changed.rows_affected() > 0)
             })
         })
         .await
     }
 
-    /// Records a verified file and the name it is about to get, before it gets it.
+    /// Records a verified file and the name it is about to get, before it gets it. Says whether it is still wanted.
     pub async fn record_verified(
         &self,
         job: JobId,
         index: u32,
         part: String,
         file: OutputFile,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         self.write(move |c, _| {
             Box::pin(async move {
-                sqlx::query(
-                    "UPDATE outputs SET part = ?, path = ?, bytes = ?, sha256 = ? WHERE job_id = ? AND idx = ?",
+                let changed = sqlx::query(
+                    "UPDATE outputs SET part = ?, path = ?, bytes = ?, sha256 = ? WHERE job_id = ? AND idx = ?
+                        AND EXISTS (SELECT 1 FROM jobs WHERE id = job_id AND state = 'downloading')",
                 )
                 .bind(part)
                 .bind(&file.path)
@@ -133,14 +143,13 @@ impl Store {
                 .bind(index)
                 .execute(c)
                 .await?;
-                Ok(())
+                Ok(changed.rows_affected() > 0)
             })
         })
         .await
     }
 
-    /// Commits that a video is published. That shows that videos can be stored: the hold of one that could not be is
-    /// over with it.
+    /// Commits that a video is published.
     pub async fn record_published(
         &self,
         job: JobId,
@@ -159,9 +168,6 @@ impl Store {
                 .bind(index)
                 .execute(&mut *c)
                 .await?;
-                if control::lift_probed(c, HoldName::Disk).await? {
-                    ring.lane(Lane::Submit);
-                }
                 let event = Event::FilePublished { output: index };
                 let fence = Fence::Legal;
                 step(
@@ -170,6 +176,114 @@ impl Store {
                     &Step { job, fence, event: &event, at: now, due_at: Some(now), error: None, note },
                 )
                 .await
+            })
+        })
+        .await
+    }
+
+    /// Seconds of video of the tasks that are paid, or about to be, and not on disk yet.
+    pub async fn seconds_under_way(&self) -> Result<u64> {
+        // Three partial indexes, whatever the queue's length.
+        let seconds: i64 = sqlx::query_scalar(
+            "SELECT coalesce(sum(coalesce(CAST(json_extract(request, '$.duration') AS INTEGER), ?)), 0) FROM (
+                SELECT request FROM jobs WHERE in_flight = 1
+                UNION ALL SELECT request FROM jobs WHERE lane = 'poll' AND in_flight = 0
+                UNION ALL SELECT request FROM jobs WHERE lane = 'download')",
+        )
+        .bind(UNSAID_SECONDS)
+        .fetch_one(&self.readers)
+        .await?;
+        Ok(u64::try_from(seconds).unwrap_or(0))
+    }
+
+    /// Lifts the `disk` hold: videos can be stored again. The clocks of `download.give_up` go on where they stood still,
+    /// and what waits for the output root is due now.
+    pub async fn disk_is_back(&self, now: Timestamp) -> Result<()> {
+        self.write(move |c, ring| {
+            Box::pin(async move {
+                let held = control::holds(c).await?.into_iter().find(|hold| hold.name == HoldName::Disk);
+                let Some(held) = held else { return Ok(()) };
+                control::lift(c, HoldName::Disk).await?;
+                // As `plan::download::failing_since`.
+                sqlx::query(
+                    "UPDATE outputs SET failing_since = failing_since + max(0, ?1 - max(failing_since, ?2))
+                     WHERE failing_since IS NOT NULL AND published_at IS NULL AND job_id IN (
+                        SELECT id FROM jobs WHERE lane = 'download' UNION ALL SELECT id FROM jobs WHERE lane = 'poll')",
+                )
+                .bind(now.as_millis())
+                .bind(held.since.as_millis())
+                .execute(&mut *c)
+                .await?;
+                sqlx::query("UPDATE jobs SET due_at = ?1 WHERE lane = 'download' AND due_at > ?1")
+                    .bind(now.as_millis())
+                    .execute(c)
+                    .await?;
+                ring.lane(Lane::Submit);
+                ring.lane(Lane::Download);
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Whether this was an output root before: then it has a mark, and is not itself without it.
+    pub async fn knows_root(&self, root: &str) -> Result<bool> {
+        let known: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM meta WHERE name = ?)")
+            .bind(format!("{ROOT}{root}"))
+            .fetch_one(&self.readers)
+            .await?;
+        Ok(known)
+    }
+
+    /// Remembers an output root that has its mark.
+    pub async fn remember_root(&self, root: &str) -> Result<()> {
+        let name = format!("{ROOT}{root}");
+        self.write(move |c, _| {
+            Box::pin(async move {
+                sqlx::query("INSERT INTO meta (name, value) VALUES (?, 'marked') ON CONFLICT DO NOTHING")
+                    .bind(name)
+                    .execute(c)
+                    .await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Jobs that nobody fetches any more, at most `limit`, with the videos whose temporary files may still be there. A
+    /// lost one keeps its files: it waits for a person, who may follow it for free.
+    pub async fn to_clear(&self, limit: u32) -> Result<Vec<(Job, Vec<Output>)>> {
+        let rows = sqlx::query(select_job!(
+            "WHERE j.id IN (SELECT job_id FROM outputs WHERE published_at IS NULL AND cleared_at IS NULL)
+                AND j.finished_at IS NOT NULL AND j.needs_person = 0 LIMIT ?"
+        ))
+        .bind(limit)
+        .fetch_all(&self.readers)
+        .await?;
+        let mut dead = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let job = row::job(row)?;
+            let mut outputs = self.outputs(job.id).await?;
+            outputs.retain(|output| output.published_at.is_none());
+            dead.push((job, outputs));
+        }
+        Ok(dead)
+    }
+
+    /// Remembers that the temporary files of a job that has ended are gone.
+    pub async fn record_cleared(&self, job: JobId, now: Timestamp) -> Result<()> {
+        self.write(move |c, _| {
+            Box::pin(async move {
+                sqlx::query(
+                    "UPDATE outputs SET cleared_at = ?, part = NULL, position = 0, etag = NULL
+                     WHERE job_id = ? AND published_at IS NULL
+                        AND EXISTS (SELECT 1 FROM jobs WHERE id = job_id AND finished_at IS NOT NULL)",
+                )
+                .bind(now.as_millis())
+                .bind(job.0)
+                .execute(c)
+                .await?;
+                Ok(())
             })
         })
         .await
@@ -211,8 +325,11 @@ impl Store {
                     step(c, ring, &Step { job, fence, event, at: now, due_at, error: None, note: None }).await?;
                     return Ok(());
                 }
+                let disk_is_back = plan.for_disk
+                    && !control::holds(c).await?.iter().any(|hold| hold.name == HoldName::Disk);
+                let due_at = if disk_is_back { now } else { plan.due_at };
                 let seen = sqlx::query("UPDATE jobs SET due_at = ? WHERE id = ? AND version = ?")
-                    .bind(plan.due_at.as_millis())
+                    .bind(due_at.as_millis())
                     .bind(job.0)
                     .bind(read.0)
                     .execute(c)

@@ -119,8 +119,12 @@ async fn settle(
         Event::Succeeded { .. } => {
             render_times::remember(c, job, now).await?;
             insert_outputs(c, job, &plan.urls).await?;
+            record_links(c, job, now).await?;
         }
-        Event::LinkRenewed => renew_outputs(c, job, &plan.urls).await?,
+        Event::LinkRenewed => {
+            renew_outputs(c, job, &plan.urls).await?;
+            record_links(c, job, now).await?;
+        }
         _ => {}
     }
     let due_at = Some(plan.due_at);
@@ -146,7 +150,8 @@ async fn insert_outputs(c: &mut SqliteConnection, job: JobId, urls: &[String]) -
     for (idx, url) in urls.iter().enumerate() {
         sqlx::query(
             "INSERT INTO outputs (job_id, idx, url) VALUES (?, ?, ?)
-             ON CONFLICT (job_id, idx) DO UPDATE SET url = excluded.url, failures = 0, failing_since = NULL",
+             ON CONFLICT (job_id, idx) DO UPDATE
+                SET url = excluded.url, failures = 0, failing_since = NULL, cleared_at = NULL",
         )
         .bind(job.0)
         .bind(i64::try_from(idx).unwrap_or(i64::MAX))
@@ -154,6 +159,16 @@ async fn insert_outputs(c: &mut SqliteConnection, job: JobId, urls: &[String]) -
         .execute(&mut *c)
         .await?;
     }
+    Ok(())
+}
+
+/// From now on the links grow old.
+async fn record_links(c: &mut SqliteConnection, job: JobId, now: Timestamp) -> Result<()> {
+    sqlx::query("UPDATE jobs SET linked_at = ? WHERE id = ?")
+        .bind(now.as_millis())
+        .bind(job.0)
+        .execute(c)
+        .await?;
     Ok(())
 }
 

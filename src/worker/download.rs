@@ -1,6 +1,11 @@
 //! The download lane: the videos of a finished task, one after the other.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use anyhow::Result;
 use tokio::sync::Notify;
@@ -10,20 +15,27 @@ use tracing::{info, warn};
 pub use super::publish::OutputSettings;
 use super::{
     Lane, Look,
-    fetch::{Ended, Fetch, Trouble, on_disk},
+    clear::clear,
+    fetch::{Ended, Fetch, Trouble},
     publish::Publish,
+    room::Room,
 };
 use crate::{
     clock::Clock,
-    disk,
+    disk::{DiskError, Finished},
     domain::{
-        Job, JobId, State,
-        hold::{Hold, HoldName},
-        plan::download::{self as plan, DownloadPolicy, FetchFacts, FetchTrouble},
+        HoldName, Job, JobId, State, Timestamp,
+        plan::download::{
+            self as plan, DownloadPolicy, FetchFacts, FetchTrouble, UNSAID_SECONDS, expected_bytes,
+            failing_since,
+        },
     },
     provider::Media,
     store::{Store, StoreError, download::Output},
 };
+
+/// How often temporary files of dead jobs are looked for; nobody waits for it.
+const CLEAR_EVERY: Duration = Duration::from_secs(5);
 
 /// Downloads videos.
 pub struct DownloadLane {
@@ -37,12 +49,16 @@ pub struct DownloadLane {
     pub policy: DownloadPolicy,
     /// Where videos go.
     pub output: OutputSettings,
+    /// Whether they can.
+    pub room: Arc<Room>,
     /// Downloads at once.
     pub workers: usize,
     /// Bytes of a video at most.
     pub max_bytes: u64,
     /// A stop ends a download at its next chunk.
     pub stop: CancellationToken,
+    /// When temporary files of dead jobs were looked for; never yet, at first.
+    pub cleared_at: Mutex<Option<Timestamp>>,
 }
 
 impl Lane for DownloadLane {
@@ -61,105 +77,244 @@ impl Lane for DownloadLane {
     }
 
     async fn look(&self, free: usize, busy: &HashSet<JobId>) -> Result<Look<Job>> {
-        let due = self.store.due_downloads(free, busy, self.clock.now()).await?;
+        self.room.look().await?;
+        let now = self.clock.now();
+        self.clear(busy, now).await?;
+        let due = self.store.due_downloads(free, busy, now).await?;
         Ok(Look { work: due.jobs.into_iter().map(|j| (j.id, j)).collect(), next_at: due.next_at })
     }
 
     async fn step(&self, job: Job) -> Result<()> {
         let State::Downloading { missing, .. } = &job.state else { return Ok(()) };
+        let root = self.room.root().await;
         let outputs = self.store.outputs(job.id).await?;
         // One at a time: each published video changes the job, and the next look sees it as it is then. The one in least
-        // trouble first: a link that stays dead must not let the others expire.
-        let wanted = outputs.iter().filter(|o| missing.contains(&o.index)).min_by_key(|o| o.failures);
+        // trouble first: a link that stays dead must not let the others expire. What is here already comes last while the
+        // root can't take it.
+        let waits = |o: &Output| root.is_err() && o.file.is_some();
+        let wanted =
+            outputs.iter().filter(|o| missing.contains(&o.index)).min_by_key(|o| (waits(o), o.failures));
         let Some(output) = wanted else { return Ok(()) };
-        let holds = self.store.holds().await?;
-        match self.bring(&job, output).await {
-            Ok(()) => {}
+        let brought = match root {
+            Err(error) if output.file.is_some() => {
+                self.room.refuse(Path::new(""), 0, &error).await?;
+                Ok(Brought::Staged)
+            }
+            root => self.bring(&job, output, root).await,
+        };
+        match brought {
+            Ok(Brought::Published) => match missing.len() - 1 {
+                0 => info!(job.id = job.id.0, "job {} is done", job.id),
+                left => info!(job.id = job.id.0, left, "a video of job {} is there", job.id),
+            },
+            Ok(Brought::Staged) => {
+                let why = format!("it waits in {}", self.output.staging.display());
+                let trouble = Trouble { kind: FetchTrouble::Staged, why, retry_after: None };
+                // The next video of the job, if there is one, need not wait for the root.
+                let another = outputs
+                    .iter()
+                    .any(|o| missing.contains(&o.index) && o.index != output.index && o.file.is_none());
+                return self.settle(&job, output, trouble, another).await;
+            }
+            Err(Ended::Disk(error)) => {
+                let trouble = Trouble { kind: FetchTrouble::Disk, why: error.to_string(), retry_after: None };
+                return self.settle(&job, output, trouble, false).await;
+            }
+            Err(Ended::Trouble(trouble)) => return self.settle(&job, output, trouble, false).await,
             // Cancelled meanwhile.
-            Err(Ended::Store(StoreError::Stale { .. } | StoreError::Illegal { .. })) => return Ok(()),
+            Err(Ended::Store(StoreError::Stale { .. } | StoreError::Illegal { .. })) => {}
             Err(Ended::Store(error)) => return Err(error.into()),
-            Err(Ended::Trouble(trouble)) => return self.settle(&job, output, trouble).await,
-        }
-        match missing.len() - 1 {
-            0 => info!(job.id = job.id.0, "job {} is done", job.id),
-            left => info!(job.id = job.id.0, left, "a video of job {} is there", job.id),
-        }
-        if holds.iter().any(|h| h.name == HoldName::Disk && h.probe_at.is_some()) {
-            info!(hold = "disk", "submits go on: videos can be stored again");
         }
         Ok(())
     }
 }
 
+/// How far a video came.
+enum Brought {
+    /// It has its name.
+    Published,
+    /// It is whole and on record, and waits for the output root.
+    Staged,
+}
+
 impl DownloadLane {
-    /// Brings one video under its final name.
-    async fn bring(&self, job: &Job, output: &Output) -> Result<(), Ended> {
+    /// Brings one video under its final name, or into staging while the output root can't take it.
+    async fn bring(&self, job: &Job, output: &Output, root: Result<(), DiskError>) -> Result<Brought, Ended> {
         let relative = self.output.relative(job);
-        let (root, dir) = (self.output.root.clone(), relative.parent().map(std::path::Path::to_owned));
-        on_disk(move || disk::create_dirs_durably(&root, &dir.unwrap_or_default())).await?;
-        let part = self.output.part(&relative, job, output.index);
         let publish = Publish {
             store: &self.store,
             clock: self.clock,
             settings: &self.output,
+            stop: &self.stop,
             job,
             index: output.index,
+            relative: &relative,
         };
+        let [beside, staged] = self.output.parts(job, output.index);
         let mut output = output.clone();
         if let Some(file) = &output.file {
-            if publish.take_up(&relative, part.clone(), file).await? {
-                return Ok(());
+            match self.take_up(&publish, &output).await {
+                Ok(true) => return Ok(Brought::Published),
+                Ok(false) => {}
+                Err(Ended::Disk(error)) => return self.wait(&publish, job, file.bytes, error).await,
+                Err(other) => return Err(other),
             }
             // What is on disk is not what was verified: nothing of it may stand at the start of another try.
             self.store.forget_progress(job.id, output.index).await?;
             output.partial = None;
         }
-        let fetch = Fetch {
-            store: &self.store,
-            media: &self.media,
-            stop: &self.stop,
-            job: job.id,
-            part: part.clone(),
-            max_bytes: self.max_bytes,
+        let fetched = match root {
+            Ok(()) => match self.fetch_for_root(&publish, &output, beside, &staged).await {
+                Err(Ended::Disk(error)) if is_of_the_place(&error) => Err(error),
+                fetched => Ok(fetched?),
+            },
+            Err(error) => Err(error),
         };
-        let finished = fetch.run(&output).await?;
-        if !matches!(self.store.job(job.id).await?.state, State::Downloading { .. }) {
-            on_disk(move || disk::remove_durably(&part)).await?;
-            return Err(StoreError::Stale { job: job.id }.into());
+        let (finished, refused) = match fetched {
+            Ok(finished) => (finished, None),
+            Err(error) => {
+                warn!(job.id = job.id.0, why = %error, "the video of job {} can't be stored; staging takes it", job.id);
+                let expected = expected_bytes(job.request.duration_s().unwrap_or(UNSAID_SECONDS).into());
+                self.refuse(&publish, expected, &error).await?;
+                (self.fetch(&output, job, staged, Some(&self.room)).await?, Some(error))
+            }
+        };
+        let remarks = publish.check(&finished).await?;
+        if refused.is_some() {
+            publish.stage(&finished).await?;
+            return Ok(Brought::Staged);
         }
-        publish.run(&relative, finished).await
+        match publish.run(&finished, Some(remarks)).await {
+            Err(Ended::Disk(error)) => self.wait(&publish, job, finished.bytes, error).await,
+            Err(other) => Err(other),
+            Ok(()) => publish.tidy().await.map(|()| Brought::Published),
+        }
     }
 
-    /// Reports a try that brought no file.
-    async fn settle(&self, job: &Job, output: &Output, trouble: Trouble) -> Result<()> {
+    async fn take_up(&self, publish: &Publish<'_>, output: &Output) -> Result<bool, Ended> {
+        let Some(file) = &output.file else { return Ok(false) };
+        publish.prepare().await?;
+        publish.take_up(output, file).await
+    }
+
+    /// Fetches beside the place of the video; what was begun in staging is ended there, as far as that has room.
+    async fn fetch_for_root(
+        &self,
+        publish: &Publish<'_>,
+        output: &Output,
+        beside: PathBuf,
+        staged: &Path,
+    ) -> Result<Finished, Ended> {
+        let begun_in_staging =
+            output.partial.as_ref().is_some_and(|partial| Path::new(&partial.path) == staged);
+        if begun_in_staging {
+            match self.fetch(output, publish.job, staged.to_owned(), Some(&self.room)).await {
+                Err(Ended::Disk(_)) => {}
+                ended => return ended,
+            }
+        }
+        publish.prepare().await?;
+        self.fetch(output, publish.job, beside, None).await
+    }
+
+    async fn fetch(
+        &self,
+        output: &Output,
+        job: &Job,
+        part: PathBuf,
+        staging: Option<&Room>,
+    ) -> Result<Finished, Ended> {
+        let (store, media, stop) = (&self.store, &*self.media, &self.stop);
+        let (job, index, max_bytes) = (job.id, output.index, self.max_bytes);
+        Fetch { store, media, stop, job, index, part, max_bytes, staging }.run(output).await
+    }
+
+    /// A verified video that the place does not take waits for it; one with a fault of its own is tried again.
+    async fn wait(
+        &self,
+        publish: &Publish<'_>,
+        job: &Job,
+        bytes: u64,
+        error: DiskError,
+    ) -> Result<Brought, Ended> {
+        if !is_of_the_place(&error) {
+            return Err(Ended::Disk(error));
+        }
+        warn!(job.id = job.id.0, why = %error, "the video of job {} can't be stored; it is kept where it is", job.id);
+        self.refuse(publish, bytes, &error).await?;
+        Ok(Brought::Staged)
+    }
+
+    async fn refuse(&self, publish: &Publish<'_>, bytes: u64, error: &DiskError) -> Result<(), Ended> {
+        Ok(self.room.refuse(publish.folder(), bytes, error).await?)
+    }
+
+    /// Reports a try that brought no file. `at_once` says that the job has another video to fetch.
+    async fn settle(&self, job: &Job, output: &Output, trouble: Trouble, at_once: bool) -> Result<()> {
         let now = self.clock.now();
-        let counts = !matches!(trouble.kind, FetchTrouble::Stopped | FetchTrouble::Disk);
+        let counts = match trouble.kind {
+            FetchTrouble::Interrupted | FetchTrouble::LinkDead | FetchTrouble::WrongBody => true,
+            FetchTrouble::Stopped | FetchTrouble::Disk | FetchTrouble::Staged => false,
+        };
+        let holds = self.store.holds().await?;
+        let still_since = holds.iter().find(|hold| hold.name == HoldName::Disk).map(|hold| hold.since);
         let facts = FetchFacts {
             failures: output.failures + u32::from(counts),
-            failing_since: output.failing_since.unwrap_or(now),
+            failing_since: failing_since(output.failing_since.unwrap_or(now), still_since, now),
+            retry_after: trouble.retry_after,
             policy: self.policy,
         };
-        let plan = plan::failed(trouble.kind, &trouble.why, &facts, now, self.clock.dice());
+        let mut plan = plan::failed(trouble.kind, &trouble.why, &facts, now, self.clock.dice());
+        if at_once {
+            plan.due_at = now;
+        }
+        let id = job.id;
         match trouble.kind {
             FetchTrouble::Stopped => {}
+            FetchTrouble::Staged => info!(job.id = id.0, "the video of job {id} is here: {}", trouble.why),
             FetchTrouble::Disk => {
-                warn!(job.id = job.id.0, why = ?trouble.why, "the video of job {} can't be stored", job.id);
-                let hold = Hold {
-                    name: HoldName::Disk,
-                    since: now,
-                    why: trouble.why.clone(),
-                    until: None,
-                    probe_at: Some(plan.due_at),
-                };
-                self.store.hold(hold).await?;
+                warn!(job.id = id.0, why = ?trouble.why, next = %plan.due_at, "the video of job {id} can't be stored");
             }
             FetchTrouble::Interrupted | FetchTrouble::LinkDead | FetchTrouble::WrongBody => {
-                warn!(job.id = job.id.0, why = ?trouble.why, next = %plan.due_at, "the video of job {} did not arrive", job.id);
+                warn!(job.id = id.0, why = ?trouble.why, next = %plan.due_at, "the video of job {id} did not arrive");
             }
         }
         match self.store.settle_fetch_failure(job.id, job.version, output.index, plan, counts, now).await {
             Ok(()) | Err(StoreError::Stale { .. }) => Ok(()),
             Err(other) => Err(other.into()),
         }
+    }
+
+    /// Removes temporary files of dead jobs, now and then.
+    async fn clear(&self, busy: &HashSet<JobId>, now: Timestamp) -> Result<()> {
+        let first = {
+            // Nothing that can panic runs under this lock.
+            let mut last = self.cleared_at.lock().unwrap_or_else(PoisonError::into_inner);
+            if last.is_some_and(|last| now.since(last).max(last.since(now)) < CLEAR_EVERY) {
+                return Ok(());
+            }
+            last.replace(now).is_none()
+        };
+        // A file on a disk that is not there can't be removed: it waits for its disk.
+        if self.room.root().await.is_err() {
+            return Ok(());
+        }
+        clear(&self.store, &self.output, busy, first, now).await
+    }
+}
+
+/// Whether an error speaks of the place, so that no other video could be stored there either.
+fn is_of_the_place(error: &DiskError) -> bool {
+    match error {
+        DiskError::Full { .. }
+        | DiskError::Gone { .. }
+        | DiskError::Denied { .. }
+        | DiskError::Outside { .. }
+        | DiskError::Unmounted { .. }
+        | DiskError::Io { .. } => true,
+        DiskError::Exists { .. }
+        | DiskError::TooLarge { .. }
+        | DiskError::Foreign { .. }
+        | DiskError::Busy { .. } => false,
     }
 }

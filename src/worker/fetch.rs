@@ -1,14 +1,15 @@
 //! One video from its link to a whole, durable temporary file.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
-use bytes::BytesMut;
+use bytes::Bytes;
+use tokio::{task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::retry::Waits;
+use super::{retry::Waits, room::Room};
 use crate::{
-    disk::{DiskError, Finished, Part},
+    disk::{DiskError, Finished, Part, part::Durable},
     domain::{JobId, plan::download::FetchTrouble},
     failpoint::{Point, reach},
     provider::{FetchError, Media, Resume},
@@ -20,8 +21,17 @@ use crate::{
 
 /// Bytes gathered before they are written: one hop to a blocking thread each.
 const BLOCK_BYTES: usize = 1024 * 1024;
-/// Bytes between two durable positions: what a crash costs at most.
+/// Pieces gathered at most: a server that drips must not fill the memory with bookkeeping.
+const BLOCK_PIECES: usize = 1024;
+/// Bytes between two durable positions.
 const DURABLE_EVERY_BYTES: u64 = 8 * 1024 * 1024;
+/// Bytes that may be written without being durable: beyond it the download waits for the disk. What a crash costs at most,
+/// besides what came within [`RECORD_EVERY`].
+const UNSYNCED_MAX_BYTES: u64 = 2 * DURABLE_EVERY_BYTES;
+/// The shortest time between two recorded positions: a fast download is not slowed down by its own bookkeeping.
+const RECORD_EVERY: Duration = Duration::from_secs(1);
+/// A wish to come back later than this is not waited for here: the worker is free for another video meanwhile.
+const LONGEST_WISH: Duration = Duration::from_secs(1);
 
 /// Why a video is not here yet.
 #[derive(Debug)]
@@ -30,19 +40,23 @@ pub(super) struct Trouble {
     pub kind: FetchTrouble,
     /// For people.
     pub why: String,
+    /// The server's wish.
+    pub retry_after: Option<Duration>,
 }
 
-/// An error that ends a try: something to plan for, or the store's.
+/// An error that ends a try: something to plan for, our own disk's, or the store's.
 pub(super) enum Ended {
     /// The video's.
     Trouble(Trouble),
+    /// The disk's.
+    Disk(DiskError),
     /// The database's.
     Store(StoreError),
 }
 
 impl Ended {
     pub(super) fn trouble(kind: FetchTrouble, why: impl Into<String>) -> Self {
-        Ended::Trouble(Trouble { kind, why: why.into() })
+        Ended::Trouble(Trouble { kind, why: why.into(), retry_after: None })
     }
 }
 
@@ -54,8 +68,8 @@ impl From<StoreError> for Ended {
 
 impl From<DiskError> for Ended {
     fn from(e: DiskError) -> Self {
-        let kind = match &e {
-            DiskError::TooLarge { .. } => FetchTrouble::WrongBody,
+        match e {
+            DiskError::TooLarge { .. } => Ended::trouble(FetchTrouble::WrongBody, e.to_string()),
             DiskError::Exists { .. }
             | DiskError::Full { .. }
             | DiskError::Gone { .. }
@@ -63,15 +77,15 @@ impl From<DiskError> for Ended {
             | DiskError::Foreign { .. }
             | DiskError::Busy { .. }
             | DiskError::Outside { .. }
-            | DiskError::Io { .. } => FetchTrouble::Disk,
-        };
-        Ended::trouble(kind, e.to_string())
+            | DiskError::Unmounted { .. }
+            | DiskError::Io { .. } => Ended::Disk(e),
+        }
     }
 }
 
 impl From<FetchError> for Ended {
     fn from(e: FetchError) -> Self {
-        Ended::trouble(e.trouble, e.why)
+        Ended::Trouble(Trouble { kind: e.trouble, why: e.why, retry_after: e.retry_after })
     }
 }
 
@@ -81,19 +95,24 @@ pub(super) struct Fetch<'a> {
     pub media: &'a Media,
     pub stop: &'a CancellationToken,
     pub job: JobId,
+    /// Which of the job's videos.
+    pub index: u32,
     /// The temporary file.
     pub part: PathBuf,
     pub max_bytes: u64,
+    /// What watches the room in staging, for a part that stands there.
+    pub staging: Option<&'a Room>,
 }
 
 impl Fetch<'_> {
     /// Fetches `output`, with a few tries in a row when the connection is cut.
     pub(super) async fn run(&self, output: &Output) -> Result<Finished, Ended> {
-        let mut partial = output.partial.clone();
+        let here = self.part.to_string_lossy();
+        let mut partial = output.partial.clone().filter(|partial| partial.path == here);
         let mut waits = Waits::new();
         loop {
-            match self.once(output, &mut partial).await {
-                Err(Ended::Trouble(t)) if t.kind == FetchTrouble::Interrupted => {
+            match self.once(&output.url, &mut partial).await {
+                Err(Ended::Trouble(t)) if may_pass_soon(&t) => {
                     let Some(wait) = waits.next() else { return Err(Ended::Trouble(t)) };
                     debug!(job.id = self.job.0, why = ?t.why, "the download is tried again");
                     tokio::select! {
@@ -106,7 +125,7 @@ impl Fetch<'_> {
         }
     }
 
-    async fn once(&self, output: &Output, partial: &mut Option<Partial>) -> Result<Finished, Ended> {
+    async fn once(&self, url: &str, partial: &mut Option<Partial>) -> Result<Finished, Ended> {
         let (position, etag) = match partial {
             Some(Partial { position, etag: Some(etag), .. }) => (*position, Some(etag.clone())),
             Some(Partial { etag: None, .. }) | None => (0, None),
@@ -116,7 +135,7 @@ impl Fetch<'_> {
         let resume = etag
             .filter(|_| part.written_bytes() > 0)
             .map(|etag| Resume { offset: part.written_bytes(), etag });
-        let mut body = self.media.open(&output.url, resume.as_ref()).await?;
+        let mut body = self.media.open(url, resume.as_ref()).await?;
         if body.offset != part.written_bytes() {
             // The whole comes again: another version, or a server without ranges. The part has a lock, which it would
             // hold against itself.
@@ -126,35 +145,32 @@ impl Fetch<'_> {
         if let Some(total) = body.total {
             part = on_disk(move || part.reserve(total).map(|()| part)).await?;
         }
-        let etag = body.etag.clone();
-        let mut block = BytesMut::with_capacity(BLOCK_BYTES / 8);
+        self.leave_room().await?;
+        let mut progress =
+            Progress { fetch: self, etag: body.etag.clone(), partial, syncing: None, recorded_at: None };
+        let mut hand = Hand::Free(part);
+        let mut block = Block::default();
         loop {
             let chunk = tokio::select! {
-                chunk = body.chunk() => chunk,
-                () = self.stop.cancelled() => {
-                    part = write(part, &mut block).await?;
-                    self.make_durable(part, output.index, etag.as_deref(), partial).await?;
-                    return Err(stopped());
-                }
+                chunk = body.chunk() => chunk.map_err(Ended::from),
+                () = self.stop.cancelled() => Err(stopped()),
             };
             match chunk {
-                Ok(Some(bytes)) => block.extend_from_slice(&bytes),
+                Ok(Some(bytes)) => block.push(bytes),
                 Ok(None) => break,
-                Err(error) => {
-                    part = write(part, &mut block).await?;
-                    self.make_durable(part, output.index, etag.as_deref(), partial).await?;
-                    return Err(error.into());
+                Err(ended) => {
+                    let part = hand.write(block).await?.free().await?;
+                    progress.keep(part).await?;
+                    return Err(ended);
                 }
             }
-            if block.len() >= BLOCK_BYTES {
-                part = write(part, &mut block).await?;
-                if part.written_bytes() - part.durable_bytes() >= DURABLE_EVERY_BYTES {
-                    part = self.make_durable(part, output.index, etag.as_deref(), partial).await?;
-                    reach(Point::DownloadProgress);
-                }
+            if block.is_full() {
+                let part = progress.advance(hand.free().await?).await?;
+                hand = Hand::Free(part).write(std::mem::take(&mut block)).await?;
             }
         }
-        part = write(part, &mut block).await?;
+        let part = hand.write(block).await?.free().await?;
+        progress.finish().await?;
         let finished = on_disk(move || part.finish()).await?;
         reach(Point::DownloadFinished);
         Ok(finished)
@@ -165,48 +181,140 @@ impl Fetch<'_> {
         on_disk(move || Part::resume(&path, position, cap)).await
     }
 
-    /// Syncs, then records: never the other way round.
-    async fn make_durable(
-        &self,
-        part: Part,
-        index: u32,
-        etag: Option<&str>,
-        partial: &mut Option<Partial>,
-    ) -> Result<Part, Ended> {
-        let part = on_disk(move || part.sync()).await?;
-        let now = Partial {
-            path: part.path().to_string_lossy().into_owned(),
-            position: part.durable_bytes(),
-            etag: etag.map(str::to_owned),
-        };
-        // Without a strong validator the rest can't be asked for; without progress there is nothing to say.
-        let before = partial.as_ref().map_or((0, None), |p| (p.position, p.etag.as_deref()));
-        if now.etag.is_some() && (now.position, now.etag.as_deref()) != before && now.position > 0 {
-            self.store.record_progress(self.job, index, now.clone()).await?;
-            *partial = Some(now);
+    /// A part in staging must not take the database's last room.
+    async fn leave_room(&self) -> Result<(), Ended> {
+        match self.staging {
+            Some(room) => Ok(room.staging_has(0).await?),
+            None => Ok(()),
         }
-        Ok(part)
     }
+}
+
+/// Whether another try at once makes sense.
+fn may_pass_soon(trouble: &Trouble) -> bool {
+    trouble.kind == FetchTrouble::Interrupted && trouble.retry_after.is_none_or(|wish| wish <= LONGEST_WISH)
 }
 
 fn stopped() -> Ended {
     Ended::trouble(FetchTrouble::Stopped, "klingd is stopping")
 }
 
-async fn write(mut part: Part, block: &mut BytesMut) -> Result<Part, Ended> {
-    if block.is_empty() {
-        return Ok(part);
+/// What was received and is not written yet, in the pieces in which it came: none is copied.
+#[derive(Default)]
+struct Block {
+    pieces: Vec<Bytes>,
+    bytes: usize,
+}
+
+impl Block {
+    fn push(&mut self, piece: Bytes) {
+        self.bytes += piece.len();
+        self.pieces.push(piece);
     }
-    let bytes = block.split().freeze();
-    on_disk(move || part.write(&bytes).map(|()| part)).await
+
+    fn is_full(&self) -> bool {
+        self.bytes >= BLOCK_BYTES || self.pieces.len() >= BLOCK_PIECES
+    }
+}
+
+/// The part: in hand, or on a thread that writes and hashes one block while the next one is received.
+enum Hand {
+    Free(Part),
+    Busy(JoinHandle<Result<Part, DiskError>>),
+}
+
+impl Hand {
+    async fn free(self) -> Result<Part, Ended> {
+        match self {
+            Hand::Free(part) => Ok(part),
+            Hand::Busy(writing) => joined(writing.await),
+        }
+    }
+
+    async fn write(self, block: Block) -> Result<Self, Ended> {
+        let mut part = self.free().await?;
+        if block.bytes == 0 {
+            return Ok(Hand::Free(part));
+        }
+        Ok(Hand::Busy(tokio::task::spawn_blocking(move || {
+            block.pieces.iter().try_for_each(|piece| part.write(piece))?;
+            Ok(part)
+        })))
+    }
+}
+
+/// How far a download is durable. What is synced is recorded, never the other way round; both happen beside the download.
+struct Progress<'f, 'p> {
+    fetch: &'f Fetch<'f>,
+    /// Without a strong validator the rest can't be asked for, and a position is worth nothing.
+    etag: Option<String>,
+    partial: &'p mut Option<Partial>,
+    syncing: Option<JoinHandle<Result<Durable, DiskError>>>,
+    recorded_at: Option<Instant>,
+}
+
+impl Progress<'_, '_> {
+    /// Takes note of a sync that has ended, and starts the next one where it is time.
+    async fn advance(&mut self, mut part: Part) -> Result<Part, Ended> {
+        let unsynced = part.written_bytes() - part.durable_bytes();
+        if self.syncing.as_ref().is_some_and(|sync| sync.is_finished() || unsynced >= UNSYNCED_MAX_BYTES) {
+            self.finish().await?.into_iter().for_each(|durable| part.is_durable(durable));
+            if self.recorded_at.is_none_or(|last| last.elapsed() >= RECORD_EVERY) {
+                self.fetch.leave_room().await?;
+                self.record(part.durable_bytes()).await?;
+                reach(Point::DownloadProgress);
+            }
+        }
+        let due = part.written_bytes() - part.durable_bytes() >= DURABLE_EVERY_BYTES;
+        if due && self.syncing.is_none() && self.etag.is_some() {
+            let sync = part.sync_beside()?;
+            self.syncing = Some(tokio::task::spawn_blocking(sync));
+        }
+        Ok(part)
+    }
+
+    /// Waits for the sync that is under way, if one is.
+    async fn finish(&mut self) -> Result<Option<Durable>, Ended> {
+        match self.syncing.take() {
+            Some(syncing) => joined(syncing.await).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Makes all that was written durable and records it: the download ends here, for now.
+    async fn keep(&mut self, part: Part) -> Result<(), Ended> {
+        self.finish().await?;
+        let part = on_disk(move || part.sync()).await?;
+        self.record(part.durable_bytes()).await
+    }
+
+    async fn record(&mut self, position: u64) -> Result<(), Ended> {
+        let now = Partial {
+            path: self.fetch.part.to_string_lossy().into_owned(),
+            position,
+            etag: self.etag.clone(),
+        };
+        let before = self.partial.as_ref().map_or((0, None), |p| (p.position, p.etag.as_deref()));
+        if position == 0 || now.etag.is_none() || (now.position, now.etag.as_deref()) == before {
+            return Ok(());
+        }
+        let job = self.fetch.job;
+        if !self.fetch.store.record_progress(job, self.fetch.index, now.clone()).await? {
+            return Err(StoreError::Stale { job }.into());
+        }
+        self.recorded_at = Some(Instant::now());
+        *self.partial = Some(now);
+        Ok(())
+    }
+}
+
+fn joined<T>(ended: Result<Result<T, DiskError>, tokio::task::JoinError>) -> Result<T, Ended> {
+    ended.unwrap_or_else(|panic| Err(DiskError::interrupted(panic))).map_err(Ended::from)
 }
 
 /// Runs blocking work on the disk without holding up the runtime.
 pub(super) async fn on_disk<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, DiskError> + Send + 'static,
 ) -> Result<T, Ended> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result.map_err(Ended::from),
-        Err(e) => Err(Ended::trouble(FetchTrouble::Stopped, e.to_string())),
-    }
+    joined(tokio::task::spawn_blocking(work).await)
 }

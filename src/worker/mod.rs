@@ -5,6 +5,7 @@
 //! that is `domain::plan`.
 
 pub mod answer;
+mod clear;
 pub mod download;
 pub mod errand;
 pub mod evidence;
@@ -14,8 +15,10 @@ pub mod poll;
 mod publish;
 pub mod recover;
 mod retry;
+pub mod room;
 pub mod schedules;
 pub mod submit;
+mod verify;
 
 use std::{
     collections::{HashMap, HashSet},

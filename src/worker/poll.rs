@@ -13,10 +13,10 @@ use super::{Lane, Look, money, schedules::Schedules};
 use crate::{
     clock::Clock,
     domain::{
-        Credits, Event, Job, JobId, RenderKind, Timestamp,
+        Credits, Event, HoldName, Job, JobId, RenderKind, Timestamp,
         pace::Pace,
         plan::{
-            download::{DownloadPolicy, FetchFacts, given_up},
+            download::{DownloadPolicy, FetchFacts, failing_since, given_up},
             poll::{self as plan, PollAnswer, PollFacts, PollPlan, PollPolicy},
         },
     },
@@ -112,9 +112,12 @@ impl PollLane {
     async fn out_of_patience(&self, job: &Job, now: Timestamp) -> Result<Option<Event>> {
         let outputs = self.store.outputs(job.id).await?;
         let Some(missing) = outputs.iter().find(|o| o.published_at.is_none()) else { return Ok(None) };
+        let holds = self.store.holds().await?;
+        let still_since = holds.iter().find(|hold| hold.name == HoldName::Disk).map(|hold| hold.since);
         let facts = FetchFacts {
             failures: missing.failures.saturating_add(1),
-            failing_since: missing.failing_since.unwrap_or(now),
+            failing_since: failing_since(missing.failing_since.unwrap_or(now), still_since, now),
+            retry_after: None,
             policy: self.downloads,
         };
         Ok(given_up("status has no fresh link", &facts, now))

@@ -6,30 +6,42 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
-use super::fetch::{Ended, on_disk};
+use super::{
+    fetch::{Ended, on_disk},
+    verify::{self, Checked, Verdict},
+};
 use crate::{
     clock::{Clock, local},
-    disk::{self, DiskError, Fields, Finished, Mp4Info, Sha256, Template},
-    domain::{Job, Timestamp, plan::download::FetchTrouble, request::Request},
+    disk::{self, DiskError, Fields, Finished, Sha256, Template},
+    domain::{
+        Job, JobId, Timestamp,
+        plan::download::{FetchTrouble, Verify},
+    },
     failpoint::{Point, reach},
-    store::{Store, download::OutputFile},
+    store::{
+        Store, StoreError,
+        download::{Output, OutputFile},
+    },
 };
 
 /// Names tried before a taken name is called a fault of the place: nobody has ten thousand videos of one name.
 const MAX_NUMBER: u32 = 10_000;
-/// A difference to the length asked for that is worth a remark (provider.md: 0.1 s off is normal).
-const LENGTH_TOLERANCE_MS: u64 = 500;
 
 /// Where videos go.
 #[derive(Clone, Debug)]
 pub struct OutputSettings {
     /// The root of all videos.
     pub root: PathBuf,
-    /// The name below it, where the job has none of its own.
+    /// Where they wait while the root can't take them.
+    pub staging: PathBuf,
+    /// The name below the root, where the job has none of its own.
     pub template: Template,
     /// Whether a `NAME.json` goes beside each video.
     pub sidecar: bool,
+    /// How a video is checked before it gets its name.
+    pub verify: Verify,
 }
 
 impl OutputSettings {
@@ -50,11 +62,25 @@ impl OutputSettings {
         })
     }
 
-    /// The temporary file of one of a job's videos, beside the place where it goes.
-    pub fn part(&self, relative: &Path, job: &Job, index: u32) -> PathBuf {
+    /// The temporary files that one of a job's videos may have: beside the place where it goes, and in staging.
+    pub fn parts(&self, job: &Job, index: u32) -> [PathBuf; 2] {
+        let relative = self.relative(job);
         let dir = self.root.join(relative.parent().unwrap_or(Path::new("")));
-        disk::part_path(&dir, &format!("klingd-{}-{index}", job.id))
+        [dir, self.staging.clone()].map(|dir| disk::part_path(&dir, &part_name(job.id, index)))
     }
+}
+
+/// The name of a temporary file: the job's and the video's alone.
+fn part_name(job: JobId, index: u32) -> String {
+    format!("klingd-{job}-{index}")
+}
+
+/// Whose temporary file has this name, if it is one.
+pub(super) fn owner_of_part(name: &str) -> Option<(JobId, u32)> {
+    let (job, index) = name.strip_prefix("klingd-")?.split_once('-')?;
+    let (job, index) = (JobId(job.parse().ok()?), index.parse().ok()?);
+    // Digits can be written in several ways, and ours in one.
+    (part_name(job, index) == name).then_some((job, index))
 }
 
 /// What publishing needs.
@@ -62,67 +88,109 @@ pub(super) struct Publish<'a> {
     pub store: &'a Store,
     pub clock: Clock,
     pub settings: &'a OutputSettings,
+    pub stop: &'a CancellationToken,
     pub job: &'a Job,
     pub index: u32,
+    /// Where the job's first video goes.
+    pub relative: &'a Path,
 }
 
 impl Publish<'_> {
-    /// Checks and publishes a finished part.
-    pub(super) async fn run(&self, relative: &Path, finished: Finished) -> Result<(), Ended> {
-        let (path, bytes) = (finished.path.clone(), finished.bytes);
-        let checked = on_disk(move || Ok(disk::mp4::check(&path, Some(bytes)))).await?;
-        let info = match checked {
-            Ok(info) => info,
-            Err(why) => {
-                // Kept for a person to look at; never a reason to pay again.
-                let suspect = self.settings.root.join(relative);
-                let part = finished.path.clone();
-                on_disk(move || disk::set_aside(&part, &suspect)).await?;
-                return Err(Ended::trouble(FetchTrouble::WrongBody, why.to_string()));
-            }
+    /// Makes the folder of the video.
+    pub(super) async fn prepare(&self) -> Result<(), Ended> {
+        let (root, folder) = (self.settings.root.clone(), self.folder().to_owned());
+        on_disk(move || disk::create_dirs_durably(&root, &folder).map(drop)).await
+    }
+
+    /// The folder of the video below the root.
+    pub(super) fn folder(&self) -> &Path {
+        self.relative.parent().unwrap_or(Path::new(""))
+    }
+
+    /// Looks into a finished part; gives remarks about it.
+    pub(super) async fn check(&self, finished: &Finished) -> Result<Vec<String>, Ended> {
+        let Verdict { checked, info } =
+            verify::check(self.settings.verify, &finished.path, finished.bytes, self.stop).await?;
+        let differences = info.map(|info| verify::differences(&self.job.request, &info)).unwrap_or_default();
+        let numbered = disk::numbered(self.relative, self.index + 1);
+        let kept = finished.path.with_file_name(numbered.file_name().unwrap_or_default());
+        let (why, may_be_so) = match checked {
+            Checked::Good(remarks) => return Ok([remarks, differences].concat()),
+            Checked::Bad(why) => (why, false),
+            Checked::Odd(why) => (why, true),
         };
-        let path = self.name_it(relative, &finished).await?;
+        let file = finished.clone();
+        // Kept for a person to look at; never a reason to pay again.
+        let same_again = on_disk(move || {
+            let mut suspect = kept.as_os_str().to_owned();
+            suspect.push(".suspect");
+            if may_be_so && disk::already_published(Path::new(&suspect), file.bytes, &file.sha256)? {
+                return disk::remove_durably(Path::new(&suspect)).map(|()| true);
+            }
+            disk::set_aside(&file.path, &kept).map(|_| false)
+        });
+        if same_again.await? {
+            // It came twice, byte for byte: that is what was made and paid for.
+            return Ok([vec![why], differences].concat());
+        }
+        Err(Ended::trouble(FetchTrouble::WrongBody, why))
+    }
+
+    /// Publishes a checked part, with the remarks of its check if that was just now.
+    pub(super) async fn run(&self, finished: &Finished, remarks: Option<Vec<String>>) -> Result<(), Ended> {
+        let path = self.name_it(finished).await?;
         reach(Point::DownloadPublished);
-        self.tell(&path, finished.bytes, &finished.sha256, Some(&info)).await
+        self.tell(&path, finished.bytes, &finished.sha256, remarks).await
     }
 
     /// Takes up a file that an earlier run verified and may or may not have renamed. `false` when nothing of it is left.
-    pub(super) async fn take_up(
-        &self,
-        relative: &Path,
-        part: PathBuf,
-        file: &OutputFile,
-    ) -> Result<bool, Ended> {
+    pub(super) async fn take_up(&self, output: &Output, file: &OutputFile) -> Result<bool, Ended> {
         let Ok(sha256) = file.sha256.parse::<Sha256>() else { return Ok(false) };
         let (path, bytes) = (PathBuf::from(&file.path), file.bytes);
-        let (there, hash) = (path.clone(), sha256);
-        if on_disk(move || disk::already_published(&there, bytes, &hash)).await? {
+        let there = path.clone();
+        if on_disk(move || disk::already_published(&there, bytes, &sha256)).await? {
             self.tell(&path, bytes, &sha256, None).await?;
+            self.tidy().await?;
             return Ok(true);
         }
-        let (there, hash) = (part.clone(), sha256);
-        if on_disk(move || disk::already_published(&there, bytes, &hash)).await? {
-            self.run(relative, Finished { path: part, bytes, sha256 }).await?;
+        let Some(part) = output.partial.as_ref().map(|partial| PathBuf::from(&partial.path)) else {
+            return Ok(false);
+        };
+        let there = part.clone();
+        if on_disk(move || disk::already_published(&there, bytes, &sha256)).await? {
+            self.run(&Finished { path: part, bytes, sha256 }, None).await?;
+            self.tidy().await?;
             return Ok(true);
         }
         Ok(false)
     }
 
+    /// Records a checked part that waits in staging, under the name that it is meant to get.
+    pub(super) async fn stage(&self, finished: &Finished) -> Result<(), Ended> {
+        let path = self.settings.root.join(disk::numbered(self.relative, self.index + 1));
+        self.record(finished, &path).await?;
+        reach(Point::DownloadStaged);
+        Ok(())
+    }
+
     /// Gives the part the first free name: `name.mp4` for the first video, `name-2.mp4` for the second …
-    async fn name_it(&self, relative: &Path, finished: &Finished) -> Result<PathBuf, Ended> {
+    async fn name_it(&self, finished: &Finished) -> Result<PathBuf, Ended> {
+        let [copy, _] = self.settings.parts(self.job, self.index);
         for n in self.index + 1..MAX_NUMBER {
-            let (root, relative) = (self.settings.root.clone(), disk::numbered(relative, n));
-            let path = on_disk(move || disk::below_root(&root, &relative)).await?;
-            let file = OutputFile {
-                path: path.to_string_lossy().into_owned(),
-                bytes: finished.bytes,
-                sha256: finished.sha256.to_string(),
+            let (root, relative) = (self.settings.root.clone(), disk::numbered(self.relative, n));
+            let path = match on_disk(move || disk::below_root(&root, &relative)).await {
+                Err(error @ Ended::Disk(_)) => {
+                    // The root went away meanwhile. What is whole stays so, wherever it stands.
+                    self.stage(finished).await?;
+                    return Err(error);
+                }
+                other => other?,
             };
-            let part = finished.path.to_string_lossy().into_owned();
-            self.store.record_verified(self.job.id, self.index, part, file).await?;
+            self.record(finished, &path).await?;
             reach(Point::DownloadVerified);
-            let (from, to) = (finished.path.clone(), path.clone());
-            let named = on_disk(move || match disk::publish(&from, &to) {
+            let (from, to, copy, sha256) =
+                (finished.path.clone(), path.clone(), copy.clone(), finished.sha256);
+            let named = on_disk(move || match disk::move_in(&from, &to, &copy, &sha256) {
                 Ok(()) => Ok(true),
                 Err(DiskError::Exists { .. }) => Ok(false),
                 Err(other) => Err(other),
@@ -131,8 +199,23 @@ impl Publish<'_> {
                 return Ok(path);
             }
         }
-        let why = format!("{MAX_NUMBER} videos are named like {} already", relative.display());
+        let why = format!("{MAX_NUMBER} videos are named like {} already", self.relative.display());
         Err(Ended::trouble(FetchTrouble::Disk, why))
+    }
+
+    async fn record(&self, finished: &Finished, path: &Path) -> Result<(), Ended> {
+        let file = OutputFile {
+            path: path.to_string_lossy().into_owned(),
+            bytes: finished.bytes,
+            sha256: finished.sha256.to_string(),
+        };
+        let part = finished.path.to_string_lossy().into_owned();
+        let job = self.job.id;
+        match self.store.record_verified(job, self.index, part, file).await? {
+            true => Ok(()),
+            // Cancelled meanwhile: the part is cleared with the job's others.
+            false => Err(StoreError::Stale { job }.into()),
+        }
     }
 
     /// Writes the sidecar and commits the end.
@@ -141,35 +224,36 @@ impl Publish<'_> {
         path: &Path,
         bytes: u64,
         sha256: &Sha256,
-        info: Option<&Mp4Info>,
+        remarks: Option<Vec<String>>,
     ) -> Result<(), Ended> {
         let now = self.clock.now();
-        let mut note = info.and_then(|info| differs(&self.job.request, info));
+        let mut remarks = match remarks {
+            Some(remarks) => remarks,
+            None => verify::remarks(&self.job.request, path.to_owned(), bytes).await?,
+        };
         if self.settings.sidecar {
             let sidecar = path.with_extension("json");
             let text = sidecar_text(self.job, path, bytes, sha256, now);
             let task = self.job.state.task().map(ToString::to_string).unwrap_or_default();
             if !on_disk(move || write_sidecar(&sidecar, &text, &task)).await? {
-                note = Some("no sidecar: a file of that name is somebody else's".to_owned());
+                remarks.push("no sidecar: a file of that name is somebody else's".to_owned());
             }
             reach(Point::DownloadSidecar);
         }
+        let note = (!remarks.is_empty()).then(|| remarks.join("; "));
         self.store.record_published(self.job.id, self.index, note, now).await?;
         reach(Point::DownloadCommitted);
         Ok(())
     }
-}
 
-/// What the video is otherwise than asked: a remark, never a reason to refuse it.
-fn differs(request: &Request, info: &Mp4Info) -> Option<String> {
-    if request.sound() && !info.has_audio() {
-        return Some("no sound track, although sound was asked for".to_owned());
+    /// Removes what a way through staging leaves: the original of a copy, and what was fetched before the root went away.
+    pub(super) async fn tidy(&self) -> Result<(), Ended> {
+        let parts = self.settings.parts(self.job, self.index);
+        on_disk(move || {
+            parts.iter().filter(|part| part.exists()).try_for_each(|part| disk::remove_durably(part))
+        })
+        .await
     }
-    let asked_ms = u64::from(request.duration_s()?) * 1000;
-    let is_ms = info.duration_ms;
-    (is_ms.abs_diff(asked_ms) > LENGTH_TOLERANCE_MS).then(|| {
-        format!("{:.1} s long, {:.1} s were asked for", is_ms as f64 / 1000.0, asked_ms as f64 / 1000.0)
-    })
 }
 
 fn sidecar_text(job: &Job, path: &Path, bytes: u64, sha256: &Sha256, now: Timestamp) -> String {

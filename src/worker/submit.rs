@@ -1,11 +1,6 @@
 //! The submit lane: intents through the gate, one POST each, and its outcome on record.
 
-use std::{
-    collections::HashSet,
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
 use tokio::sync::Notify;
@@ -15,15 +10,10 @@ use super::{
     Lane, Look,
     answer::{Answers, Reader},
     evidence::Spooled,
+    room::Room,
 };
 use crate::{
-    disk,
-    domain::{
-        Credits, Event, JobId, State, Timestamp,
-        attempt::AttemptNo,
-        gate::GateNews,
-        hold::{Hold, HoldName},
-    },
+    domain::{Credits, Event, JobId, State, attempt::AttemptNo, gate::GateNews},
     failpoint::{Point, reach},
     provider::{Api, latch::Knowledge},
     store::{
@@ -32,12 +22,6 @@ use crate::{
         submit::{ClaimPolicy, Intent, SubmitOutcome},
     },
 };
-
-/// How often free space is looked at before a submit: a disk does not fill faster than this by much, and what is under
-/// way is small beside `output.min_free`.
-const DISK_LOOK_EVERY: Duration = Duration::from_secs(1);
-/// After a download could not be stored, this long after its next try is due the hold it set is no longer believed.
-const DOWNLOAD_TELLS: Duration = Duration::from_secs(60);
 
 /// Submits jobs.
 pub struct SubmitLane {
@@ -49,25 +33,8 @@ pub struct SubmitLane {
     pub policy: ClaimPolicy,
     /// What else submits obey.
     pub settings: SubmitSettings,
-    /// When the disk was looked at.
-    pub disk_watch: DiskWatch,
-}
-
-/// Remembers when the disk was last looked at: under load there are hundreds of looks for work a second.
-#[derive(Debug, Default)]
-pub struct DiskWatch(Mutex<Option<Timestamp>>);
-
-impl DiskWatch {
-    /// Whether it is time again; if so, this counts as a look.
-    fn is_due(&self, now: Timestamp) -> bool {
-        // Nothing that can panic runs under this lock.
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = last.is_none_or(|last| now.since(last).max(last.since(now)) >= DISK_LOOK_EVERY);
-        if due {
-            *last = Some(now);
-        }
-        due
-    }
+    /// Whether what is paid can be stored.
+    pub room: Arc<Room>,
 }
 
 /// The part of the configuration that submits obey besides the gate.
@@ -75,10 +42,6 @@ impl DiskWatch {
 pub struct SubmitSettings {
     /// POSTs at once.
     pub workers: usize,
-    /// The root of the videos, whose free space is watched.
-    pub output_root: PathBuf,
-    /// Less free space than this stops submits: never pay for what can't be stored.
-    pub min_free_bytes: u64,
 }
 
 /// A job that the gate lets go.
@@ -106,7 +69,7 @@ impl Lane for SubmitLane {
     async fn look(&self, free: usize, _: &HashSet<JobId>) -> Result<Look<Admitted>> {
         let Answers { store, clock, .. } = &self.answers;
         let now = clock.now();
-        self.watch_disk().await?;
+        self.room.look().await?;
         reach(Point::SubmitBeforeIntent);
         let knew = self.api.latch().knowledge();
         let workers = u32::try_from(free).unwrap_or(u32::MAX);
@@ -210,50 +173,6 @@ impl SubmitLane {
             return Err(StoreError::Commit("a test says so".to_owned(), fault));
         }
         self.answers.store.settle_submit(outcome).await
-    }
-
-    /// Sets and lifts the `disk` hold by the free space under the output root and by the reserve beside the database,
-    /// before anything is paid for.
-    pub async fn watch_disk(&self) -> Result<()> {
-        if !self.disk_watch.is_due(self.answers.clock.now()) {
-            return Ok(());
-        }
-        let root = self.settings.output_root.clone();
-        let free = tokio::task::spawn_blocking(move || {
-            disk::space::check_writable(&root)?;
-            disk::free_bytes(&root)
-        })
-        .await?;
-        let why = match free {
-            Ok(free) if free >= self.settings.min_free_bytes => None,
-            Ok(free) => {
-                Some(format!("{free} bytes are free, output.min_free is {}", self.settings.min_free_bytes))
-            }
-            Err(error) => Some(error.to_string()),
-        };
-        let why = match why {
-            None => self.answers.spool.ensure_reserve().await.err(),
-            short => short,
-        };
-        let now = self.answers.clock.now();
-        let held = self.answers.store.holds().await?.into_iter().find(|h| h.name == HoldName::Disk);
-        match (why, held) {
-            (Some(why), None) => {
-                warn!(hold = "disk", "submits stop: {why}");
-                self.answers
-                    .store
-                    .hold(Hold { name: HoldName::Disk, since: now, why, until: None, probe_at: None })
-                    .await?;
-            }
-            // A download that could not be stored set it: the next download tells, unless none comes.
-            (None, Some(Hold { probe_at: Some(at), .. })) if now < at + DOWNLOAD_TELLS => {}
-            (None, Some(_)) => {
-                info!(hold = "disk", "submits go on: videos can be stored again");
-                self.answers.store.lift(vec![HoldName::Disk]).await?;
-            }
-            (Some(_), Some(_)) | (None, None) => {}
-        }
-        Ok(())
     }
 }
 

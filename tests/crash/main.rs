@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `points` | SIGKILL at every [`klingd::failpoint::Point`], once, later, and again |
 //! | `outside` | signals from outside while a POST is on the wire; a second daemon |
-//! | `download` | SIGTERM in a download, and rests that are not the rest |
+//! | `download` | SIGTERM in a download, rests that are not the rest, and the way through staging |
 //! | `inbox` | SIGKILL at every step of a dropped file, and a full disk under it |
 //! | `random` | SIGKILL at random instants, under random faults of the provider |
 //! | `on_the_wire` | what other processes do to a job whose POST is on the wire |

@@ -78,9 +78,9 @@ async fn prove(lives: impl IntoIterator<Item = Life>) {
 }
 
 async fn live(life: Life) {
-    // Progress is recorded every 8 MiB.
+    // Progress is first recorded when 8 MiB are durable, before there are 16 more.
     let progress = life.iter().any(|kill| kill.point == Point::DownloadProgress);
-    let setup = Setup { video_bytes: progress.then_some(12 << 20), ..Setup::default() };
+    let setup = Setup { video_bytes: progress.then_some(20 << 20), ..Setup::default() };
     let mut rig = Rig::new(setup).await;
     let mut before = None;
     for kill in life {
@@ -91,6 +91,7 @@ async fn live(life: Life) {
             prepare(&rig, kill.point).await;
         }
         rig.run_to_its_death(&kill.armed()).await;
+        rig.bring_the_videos_back();
         before = Some(kill.point);
     }
     rig.finish().await;
@@ -102,6 +103,11 @@ pub async fn prepare(rig: &Rig, point: Point) {
         Point::RecoverReplayed => {
             rig.end(rig.start_armed("submit.commit=full")).await.exited(1);
             rig.holds_at_any_instant().await;
+        }
+        Point::DownloadStaged => {
+            // Paid first: nothing more is, while the videos are away.
+            rig.run_to_its_death(Point::PollAnswered.name()).await;
+            rig.take_the_videos_away().await;
         }
         Point::RecoverOrphaned => rig.run_to_its_death(Point::SubmitIntent.name()).await,
         Point::SubmitBeforeIntent

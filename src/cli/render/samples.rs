@@ -30,6 +30,7 @@ pub fn view() -> View {
         doubts: Vec::new(),
         unfollowed: Vec::new(),
         usual: Usual::default(),
+        arriving: std::collections::HashMap::new(),
         sandbox: false,
         holds: Vec::new(),
         gate: Gate::default(),

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::{
-    super::view::View,
+    super::{arriving::Arriving, view::View},
     history::{failed, sentence},
     list::title,
     text::{block, cut, line, size},
@@ -179,6 +179,7 @@ fn files(of: &Everything<'_>, page: &mut Page) {
     for output in of.outputs {
         page.plain(&file(output));
     }
+    page.row("Arriving", of.view.arriving.get(&of.job.id).map(Arriving::text).unwrap_or_default());
 }
 
 fn file(output: &Output) -> String {

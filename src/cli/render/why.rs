@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     domain::{
-        Job, Reason, State, Timestamp,
+        HoldName, Job, Reason, State, Timestamp,
         plan::retry::{RetryPlan, retry},
         state::{Failure, Label, Link, Watch},
     },
@@ -102,9 +102,11 @@ fn moves(job: &Job, view: &View) -> String {
             if odd.is_empty() { view.usual.told(job, view.now).unwrap_or_default() } else { odd.to_owned() }
         }
         State::Downloading { link: Link::Wanted, .. } => "link expired, asks for a fresh one".to_owned(),
-        State::Downloading { link: Link::Fresh, .. } => match next {
-            Some(next) => format!("download tried again {next}"),
-            None => String::new(),
+        State::Downloading { link: Link::Fresh, .. } => match (next, view.arriving.get(&job.id)) {
+            (Some(_), Some(_)) if disk_is_held(view) => "waits for the output root's disk".to_owned(),
+            (Some(next), _) => format!("download tried again {next}"),
+            (None, Some(arriving)) => arriving.text(),
+            (None, None) => String::new(),
         },
         State::Failed { failure, task } => match (task, failure.code.as_str()) {
             (Some(_), code) if code != Failure::TASK_FAILED => {
@@ -115,6 +117,10 @@ fn moves(job: &Job, view: &View) -> String {
         State::Cancelled { task: Some(_) } => format!("paid; klingd retry {} fetches it", job.id),
         State::Cancelled { task: None } => String::new(),
     }
+}
+
+fn disk_is_held(view: &View) -> bool {
+    view.holds.iter().any(|hold| hold.name == HoldName::Disk)
 }
 
 const fn watched(watch: &Watch) -> &'static str {

@@ -219,7 +219,12 @@ fn files_are_opened_but_links_are_not_followed() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 5000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        // `just fuzz` asks for more.
+        cases: ProptestConfig::default().cases.max(5000),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     /// No panic, no overflow, an end; the answer may be either.
     #[test]

@@ -27,8 +27,26 @@ const GIVE_UP_TRIES: u32 = 5;
 /// Interruptions in a row after which the link itself is doubted, a quarter of an hour with the default waits: the
 /// address of a file store that is gone refuses connections, it does not answer 404.
 const STALE_AFTER: u32 = 8;
+/// With nowhere to put it, a video is tried for again after this many times the first wait: the link does not wait, and a
+/// person may make room at any moment.
+const NOWHERE_WAITS: u32 = 8;
+/// Bytes that a second of video is expected to have at most: 27 MB have been seen for five seconds (provider.md).
+const BYTES_A_SECOND: u64 = 6_000_000;
+/// Seconds of a task that does not say how long its video is: an edit is as long as its input, which has at most ten.
+pub const UNSAID_SECONDS: u8 = 10;
 /// Bodies that were no video before a fresh link is asked for: once may be a passing error page.
 const WRONG_BODIES: u32 = 2;
+
+/// How a video is checked before it gets its name: `output.verify`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verify {
+    /// Its length is the announced one, and it is no error page.
+    Size,
+    /// And its structure is whole.
+    Structure,
+    /// And every picture can be decoded, as far as ffmpeg or ffprobe is installed.
+    Decode,
+}
 
 /// Why a video did not arrive this time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +59,8 @@ pub enum FetchTrouble {
     WrongBody,
     /// Our own disk: the link is not to blame.
     Disk,
+    /// It is here and verified, and waits for the output root. Nothing is left to fetch.
+    Staged,
     /// The daemon stops; nothing is wrong.
     Stopped,
 }
@@ -50,8 +70,10 @@ pub enum FetchTrouble {
 pub struct FetchFacts {
     /// Tries that failed in a row, this one included.
     pub failures: u32,
-    /// When the first of them failed.
+    /// When the first of them failed, by a clock that stood still with our own disk ([`failing_since`]).
     pub failing_since: Timestamp,
+    /// The server's wish, which is obeyed as far as the longest wait.
+    pub retry_after: Option<Duration>,
     /// The policy.
     pub policy: DownloadPolicy,
 }
@@ -65,26 +87,33 @@ pub struct FetchPlan {
     pub due_at: Timestamp,
     /// Whether what was fetched so far is worthless.
     pub from_zero: bool,
+    /// Whether it waits for our own disk: if that is back already, the next try is due at once.
+    pub for_disk: bool,
 }
 
 /// The plan after a try that brought no file.
 pub fn failed(trouble: FetchTrouble, why: &str, facts: &FetchFacts, now: Timestamp, dice: Dice) -> FetchPlan {
     let wait = Backoff { base: facts.policy.retry_base, max: RETRY_MAX }.delay(facts.failures, dice);
-    let later = FetchPlan { event: None, due_at: now + wait, from_zero: false };
+    let wish = facts.retry_after.unwrap_or_default().min(RETRY_MAX);
+    let later = FetchPlan { event: None, due_at: now + wait.max(wish), from_zero: false, for_disk: false };
     let fresh_link = || Some(Event::LinkExpired { why: why.to_owned() });
     let lost = match trouble {
         FetchTrouble::Interrupted | FetchTrouble::LinkDead | FetchTrouble::WrongBody => {
             given_up(why, facts, now)
         }
         // Our own disk or our own stop says nothing about the link.
-        FetchTrouble::Disk | FetchTrouble::Stopped => None,
+        FetchTrouble::Disk | FetchTrouble::Staged | FetchTrouble::Stopped => None,
     };
     if lost.is_some() {
-        return FetchPlan { event: lost, due_at: now, from_zero: false };
+        return FetchPlan { event: lost, due_at: now, ..later };
     }
     match trouble {
         FetchTrouble::Stopped => FetchPlan { due_at: now, ..later },
-        FetchTrouble::Disk => later,
+        FetchTrouble::Disk => {
+            FetchPlan { due_at: now + dice.around(facts.policy.retry_base * NOWHERE_WAITS, 0.2), ..later }
+        }
+        // It is woken when the root is back; the wait is for the case that nobody notices.
+        FetchTrouble::Staged => FetchPlan { due_at: now + RETRY_MAX, for_disk: true, ..later },
         FetchTrouble::Interrupted if facts.failures.is_multiple_of(STALE_AFTER) => {
             FetchPlan { event: fresh_link(), ..later }
         }
@@ -95,6 +124,17 @@ pub fn failed(trouble: FetchTrouble, why: &str, facts: &FetchFacts, now: Timesta
         }
         FetchTrouble::WrongBody => FetchPlan { from_zero: true, ..later },
     }
+}
+
+/// When a run of failures began by the clock of `download.give_up`, which stands still while our own disk is in trouble:
+/// since `still_since`, if it is.
+pub fn failing_since(first: Timestamp, still_since: Option<Timestamp>, now: Timestamp) -> Timestamp {
+    still_since.map_or(first, |still| first + now.since(first.max(still)))
+}
+
+/// Bytes that tasks of so many seconds of video in all will need on disk.
+pub fn expected_bytes(seconds: u64) -> u64 {
+    seconds.saturating_mul(BYTES_A_SECOND)
 }
 
 /// The end of patience: the links stayed dead for `give_up`, and were really tried. The poller asks too, when status
@@ -123,7 +163,7 @@ mod tests {
     fn plan(trouble: FetchTrouble, failures: u32, hours: u64) -> FetchPlan {
         let policy =
             DownloadPolicy { retry_base: Duration::from_secs(5), give_up: Duration::from_secs(24 * 3600) };
-        let facts = FetchFacts { failures, failing_since: T0, policy };
+        let facts = FetchFacts { failures, failing_since: T0, retry_after: None, policy };
         failed(trouble, "404", &facts, T0 + Duration::from_secs(hours * 3600), Dice::new(0.5))
     }
 
@@ -137,6 +177,26 @@ mod tests {
             None,
             "our own disk is never the provider's fault"
         );
+    }
+
+    #[test]
+    fn our_own_disk_is_waited_for_without_blame() {
+        for failures in [0, 100] {
+            let due =
+                |trouble| plan(trouble, failures, 240).due_at.since(T0 + Duration::from_secs(240 * 3600));
+            assert!((32..=48).contains(&due(FetchTrouble::Disk).as_secs()), "the link does not wait");
+            assert_eq!(due(FetchTrouble::Staged), RETRY_MAX);
+            assert_eq!(plan(FetchTrouble::Staged, failures, 240).event, None);
+        }
+    }
+
+    #[test]
+    fn the_clock_of_giving_up_stands_still_with_the_disk() {
+        let at = |hours: u64| T0 + Duration::from_secs(hours * 3600);
+        assert_eq!(failing_since(at(1), None, at(50)), at(1));
+        assert_eq!(failing_since(at(1), Some(at(3)), at(50)), at(48), "two hours count");
+        assert_eq!(failing_since(at(5), Some(at(3)), at(50)), at(50), "none does");
+        assert_eq!(failing_since(at(5), Some(at(60)), at(50)), at(5), "a clock that jumped back");
     }
 
     #[test]

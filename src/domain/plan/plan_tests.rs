@@ -249,7 +249,7 @@ proptest! {
         retry_base in secs(1..60), give_up in secs(60..100_000),
     ) {
         let policy = DownloadPolicy { retry_base, give_up };
-        let facts = FetchFacts { failures, failing_since: since, policy };
+        let facts = FetchFacts { failures, failing_since: since, retry_after: None, policy };
         let plan = download::failed(trouble, "404", &facts, T0, dice);
         prop_assert!(plan.due_at >= T0 && plan.due_at <= T0 + HOUR);
         let task = TaskId::parse("n75a").unwrap();

@@ -62,14 +62,6 @@ impl Daemon {
         assert!(heard, "the daemon ended without saying {words:?}; it said:\n{}", self.said());
     }
 
-    /// Waits until it says these words once more than it has so far.
-    pub async fn says_again(&mut self, words: &str) {
-        let before = self.log.borrow().matches(words).count();
-        let heard = self.log.wait_for(|log| log.matches(words).count() > before);
-        let heard = within(|| format!("the daemon says {words:?} again"), heard).await.is_ok();
-        assert!(heard, "the daemon ended without saying {words:?} again; it said:\n{}", self.said());
-    }
-
     /// Waits for its end. Cancel safe.
     pub async fn gone(&mut self) {
         while self.log.changed().await.is_ok() {}

@@ -80,7 +80,9 @@ pub async fn facts(rig: &Rig) -> Facts {
         (jobs, store.check().await.unwrap())
     })
     .await;
-    let files = files_below(rig.videos());
+    let mut files = files_below(rig.videos());
+    files.retain(|path| !path.ends_with(klingd::disk::root::MARK));
+    files.extend(files_below(&rig.data_dir().join("staging")));
     Facts {
         files: files.into_iter().map(|path| found(path, &jobs, &rig.sandbox)).collect(),
         spooled: files_below(&rig.data_dir().join("spool")).len(),

@@ -159,6 +159,27 @@ impl Rig {
         self.store(async |store| store.job(job).await.unwrap().state).await
     }
 
+    /// As if the disk of the videos were unmounted: they are gone, and where they were is an empty folder.
+    pub async fn take_the_videos_away(&self) {
+        disk::root::establish(&self.videos).unwrap();
+        let root = self.videos.to_str().unwrap().to_owned();
+        self.store(async |store| store.remember_root(&root).await.unwrap()).await;
+        disk::rename_no_clobber(&self.videos, &self.away()).unwrap();
+        std::fs::create_dir(&self.videos).unwrap();
+    }
+
+    /// As if it were mounted again. Nothing may stand where it was.
+    pub fn bring_the_videos_back(&self) {
+        if self.away().exists() {
+            std::fs::remove_dir(&self.videos).expect("nothing was written where a disk is not mounted");
+            disk::rename_no_clobber(&self.away(), &self.videos).unwrap();
+        }
+    }
+
+    fn away(&self) -> PathBuf {
+        self.videos.with_extension("away")
+    }
+
     pub fn data_dir(&self) -> &Path {
         self.dir.path()
     }
