@@ -64,9 +64,9 @@ async fn prove(lives: impl IntoIterator<Item = (Cap, Kill)>) {
 }
 
 async fn live(cap: Cap, kill: Kill) {
-    // Progress is recorded every 8 MiB.
+    // Progress is first recorded when 8 MiB are durable, before there are 16 more.
     let progress = matches!(kill, Some((Point::DownloadProgress, _)));
-    let setup = Setup { video_bytes: progress.then_some((8 << 20) + 1), ..Setup::default() };
+    let setup = Setup { video_bytes: progress.then_some(20 << 20), ..Setup::default() };
     let mut rig = Rig::with_jobs(JOBS, setup).await;
     let first = rig.jobs()[0].0;
     let price = rig.store(async |store| store.job(first).await.unwrap().estimate.get()).await;
@@ -84,6 +84,7 @@ async fn live(cap: Cap, kill: Kill) {
         prepare(&rig, point).await;
         let spooled = if point == Point::SubmitSpooled { "submit.commit=full," } else { "" };
         rig.run_to_its_death(&format!("{spooled}{}:{nth}", point.name())).await;
+        rig.bring_the_videos_back();
         within_budget(&facts(&rig).await);
     }
     // What a person finds out not to be charged is there again, for the next in line.
