@@ -284,7 +284,7 @@ async fn a_clock_that_jumps_back_opens_no_budget() {
     let noon = MIDNIGHT + hours(12);
     let claimed = async |now| queue.claim(10, now).await.len();
     assert_eq!(claimed(noon).await, 2, "the day's cap");
-    for back in [1, 13, 24, 6 * 24] {
+    for back in [1, 13, 24, 6 * 24, 80 * 24] {
         assert_eq!(claimed(noon - hours(back)).await, 0, "{back} hours back");
     }
     assert_eq!(claimed(MIDNIGHT + hours(24)).await, 2, "a new day");

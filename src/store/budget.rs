@@ -12,10 +12,10 @@ use sqlx::SqliteConnection;
 use super::{Result, ledger, row};
 use crate::domain::{Credits, Timestamp};
 
-/// By how much a clock may have been ahead for its attempts to count until their day has come. A zone, a date typed
-/// wrong or a bad time server are off by days at most; with a clock that is off by more no certificate is valid, so that
-/// nothing is sent, and nothing paid.
-pub const CLOCK_ERROR: Duration = Duration::from_secs(7 * 24 * 3600);
+/// By how much a clock may have been ahead for its attempts to count until their day has come. A zone or a bad time server
+/// are off by hours or days, a date typed wrong by weeks or a month or two. What is dated further ahead comes from a clock
+/// that lost its battery or its mind: it may be off by years, and must not lock the budget for years.
+pub const CLOCK_ERROR: Duration = Duration::from_secs(90 * 24 * 3600);
 
 /// What is left where there is no cap.
 const NO_CAP: Credits = Credits::new(u64::MAX);

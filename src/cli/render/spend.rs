@@ -232,7 +232,8 @@ pub fn clock_is_behind(latest_intent: Option<Timestamp>, view: &View) -> Option<
         format!("The clock has been at {at} before: until then what was spent later counts as today's, too.")
     } else {
         format!(
-            "The clock has been at {at} before, more than a week ahead: what was spent then counts in no day until it comes."
+            "The clock has been at {at} before, more than {} days ahead: what was spent then counts in no day until it comes.",
+            CLOCK_ERROR.as_secs() / 86_400
         )
     })
 }
