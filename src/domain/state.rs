@@ -411,8 +411,8 @@ impl State {
                 Event::ResolvedNotCharged { attempt: n } | Event::WrittenOff { attempt: n, .. },
             ) if attempt == *n => state.illegal(event),
             // A lost video that is written off needs nobody any more; its task can still be asked for free.
-            (State::Failed { failure, task }, Event::WrittenOff { attempt: n, .. })
-                if failure.code == Failure::LOST =>
+            (State::Failed { failure, task }, Event::WrittenOff { attempt: n, task: given_up })
+                if failure.code == Failure::LOST && task == *given_up =>
             {
                 let failure = Failure::written_off(*n, &failure.message, failure.charged);
                 Ok(State::Failed { failure, task })

@@ -70,7 +70,7 @@ pub(super) async fn step(c: &mut SqliteConnection, ring: &mut Ring, s: &Step<'_>
     let to = from.clone().apply(s.event).map_err(|why| StoreError::Illegal { job: s.job, why })?;
     let settled = attempt::settled_by(s.event);
     if let Some((n, outcome, charged)) = settled {
-        settle(c, s, n, outcome, charged).await?;
+        settle(c, s, &from, n, outcome, charged).await?;
     }
     settle_end(c, s, &from).await?;
     let next = Version(version.0 + 1);
@@ -164,6 +164,7 @@ pub(super) async fn insert_history(
 async fn settle(
     c: &mut SqliteConnection,
     s: &Step<'_>,
+    from: &State,
     n: AttemptNo,
     outcome: Outcome,
     charged: Option<Credits>,
@@ -189,7 +190,7 @@ async fn settle(
     if unchanged {
         return Ok(());
     }
-    if !current.may_become(outcome) {
+    if !current.may_become(outcome, from.has_ended()) {
         return Err(missing());
     }
     let task = match s.event {

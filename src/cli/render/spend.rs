@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{
     super::{price::credits, spend::By, view::View},
     Look,
+    list::withheld,
     table::{Cell, Column, Fit, table},
     text::{count, line},
     time::exact,
@@ -179,6 +180,7 @@ fn bars(s: &Spend, width: u16) -> Option<Vec<String>> {
 pub fn notes(s: &Spend) -> Vec<String> {
     let mut notes = budgets(s);
     notes.extend(drift(s));
+    notes.extend(withheld(&s.view));
     notes.extend(clock_is_behind(s.latest_intent, &s.view));
     if s.by == By::Tag {
         notes.push("A job with several tags counts under each of them, and once in the total.".to_owned());
