@@ -529,7 +529,8 @@ fn absence_keys_and_rates() {
     {
         assert_eq!(poll(http, body), PollAnswer::NotFound, "{http} {body}");
     }
-    for (http, body) in [(401, ""), (403, "<html>"), (200, r#"{"code":401,"message":"INVALID_API_KEY"}"#)] {
+    assert!(matches!(poll(403, "<html>"), PollAnswer::Forbidden { .. }));
+    for (http, body) in [(401, ""), (200, r#"{"code":401,"message":"INVALID_API_KEY"}"#)] {
         assert!(matches!(poll(http, body), PollAnswer::KeyRefused { .. }), "{http} {body}");
     }
     let headers = vec![("retry-after".to_owned(), "9".to_owned())];
