@@ -12,11 +12,12 @@ use klingd::{
     config::OnUncleanStop,
     daemon::{self, Ended},
     domain::{
-        AttemptNo, HoldName, JobId, Outcome, Reason, State, Timestamp, job::NewJob, request::Draft,
-        state::Label,
+        AttemptNo, HoldName, JobId, Outcome, Reason, State, Timestamp, evidence::Evidence, job::NewJob,
+        request::Draft, state::Label,
     },
     sandbox::Options,
     store::view::AttemptRow,
+    worker::evidence::{Spool, Spooled},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -279,6 +280,30 @@ async fn a_job_found_on_the_wire_is_in_doubt_and_may_hold_the_rest() {
         assert_eq!(rig.label(owl).await, if held.is_empty() { Label::Done } else { Label::Queued });
         assert_eq!(rig.sandbox.charges_for("a fox"), 0, "it never left, but nobody can know");
         rig.check().await;
+    }
+}
+
+/// A spooled answer that does not tell leaves the job in doubt as well; one that tells is no reason to hold the rest.
+#[tokio::test]
+async fn a_spooled_answer_holds_the_rest_only_when_it_does_not_tell() {
+    let refused = r#"{"code":"INVALID_PROMPT","message":"no"}"#;
+    for (status, body, held) in [(502, "<html>", vec![HoldName::UncleanStop]), (400, refused, vec![])] {
+        let mut rig = Rig::new("").await;
+        rig.config.submit.on_unclean_stop = OnUncleanStop::Hold;
+        let fox = rig.enqueue("a fox").await;
+        let policy = daemon::claim_policy(&rig.config, &rig.key.fingerprint());
+        rig.store.claim_submits(1, &policy, now(), Clock.day_start(now())).await.unwrap();
+        let evidence = Evidence { status: Some(status), body: body.to_owned(), ..Evidence::default() };
+        let spool = Spool::new(rig.config.spool_dir(), rig.config.data_dir.join("reserve"));
+        klingd::disk::create_root(spool.dir()).unwrap();
+        spool.keep(Spooled { job: fox, attempt: AttemptNo(1), evidence }).await.unwrap();
+        let owl = rig.enqueue("an owl").await;
+        rig.run().await;
+        assert_eq!(rig.held().await, held, "{status}");
+        let labels = (rig.label(fox).await, rig.label(owl).await);
+        let expected =
+            if held.is_empty() { (Label::Failed, Label::Done) } else { (Label::InDoubt, Label::Queued) };
+        assert_eq!(labels, expected, "{status}");
     }
 }
 

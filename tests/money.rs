@@ -81,6 +81,18 @@ async fn a_refund_that_nobody_confirms_counts_as_spent() {
     }
 }
 
+/// A price that nobody can have paid is none: the estimate counts, and the job ends as ever.
+#[tokio::test]
+async fn an_absurd_price_is_not_said() {
+    // No check of the books: the provider's own are absurd.
+    let rig = Rig::new("generate:other-credits=18446744073709551615").await;
+    let id = rig.enqueue("a fox").await;
+    rig.run().await;
+    assert_eq!((rig.label(id).await, sums(&rig).await.gone()), (Label::Done, prices(1)));
+    let notes = rig.job(id).await.notes;
+    assert!(notes.iter().any(|note| note.contains("did not say what it charged")), "{notes:?}");
+}
+
 /// A refund of everything is an end that is provably uncharged: the key is free, and a retry asks for no new payment.
 #[tokio::test]
 async fn a_whole_refund_frees_the_key_and_a_part_of_it_does_not() {

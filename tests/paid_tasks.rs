@@ -23,6 +23,7 @@ use klingd::{
         budget::Budget,
         download::OutputFile,
         enqueue::NewBatch,
+        packed::Packed,
         person::{Edit, Resolution},
         submit::{ClaimPolicy, SubmitOutcome},
     },
@@ -60,30 +61,15 @@ impl Queue {
         let dir = tempfile::tempdir().unwrap();
         let (store, writer) = Store::open(&dir.path().join("klingd.db"), Access::Use).await.unwrap();
         tokio::spawn(writer.run());
-        let draft = Draft {
-            job_type: Some("std-text-to-video".into()),
-            prompt: Some("a boat".into()),
-            ..Draft::default()
-        };
-        let request = Request::parse(&draft).unwrap();
-        let job = NewJob {
-            key: JobKey::of(&request, None, 1),
-            request,
-            name: None,
-            output: None,
-            tags: Vec::new(),
-            priority: 0,
-            take: 1,
-            not_before: None,
-            again: false,
-            max_credits: None,
-            estimate: Credits::new(200),
-            source: "tests".into(),
-        };
-        let batch =
-            NewBatch { name: "tests".into(), source: "tests".into(), max_credits: None, jobs: vec![job] };
-        let id = store.enqueue(batch, now()).await.unwrap()[0].id;
+        let id = store.enqueue(batch(), now()).await.unwrap()[0].id;
         Self { store, id, _dir: dir }
+    }
+
+    /// Who has the key of the one job.
+    async fn holder(&self) -> Option<JobId> {
+        let mut same = Packed::default();
+        same.push(&batch().jobs[0]).unwrap();
+        self.store.holders(&same).await.unwrap()[0]
     }
 
     async fn job(&self) -> Job {
@@ -150,6 +136,31 @@ impl Queue {
     }
 }
 
+/// The one job.
+fn batch() -> NewBatch {
+    let draft = Draft {
+        job_type: Some("std-text-to-video".into()),
+        prompt: Some("a boat".into()),
+        ..Draft::default()
+    };
+    let request = Request::parse(&draft).unwrap();
+    let job = NewJob {
+        key: JobKey::of(&request, None, 1),
+        request,
+        name: None,
+        output: None,
+        tags: Vec::new(),
+        priority: 0,
+        take: 1,
+        not_before: None,
+        again: false,
+        max_credits: None,
+        estimate: Credits::new(200),
+        source: "tests".into(),
+    };
+    NewBatch { name: "tests".into(), source: "tests".into(), max_credits: None, jobs: vec![job] }
+}
+
 /// Spooled evidence of the first attempt is read at a start that finds the second one on the wire.
 #[tokio::test]
 async fn a_task_that_turned_up_is_followed_after_a_kill() {
@@ -206,6 +217,40 @@ async fn a_task_is_asked_for_where_its_attempt_was_made() {
     assert_eq!(job.state.label(), Label::Generating);
     let made = job.made_with.unwrap();
     assert_eq!((made.base_url.as_str(), made.key_fingerprint.as_str()), (HERE, "old key"));
+}
+
+/// A key that was freed by an end without a charge is taken again when a task turns up after all: the same file would pay
+/// once more.
+#[tokio::test]
+async fn a_task_that_turns_up_takes_its_key_back() {
+    let queue = Queue::new().await;
+    let first = queue.submit_to(HERE, "key").await;
+    queue.in_doubt(first).await;
+    let (id, store) = (queue.id, &queue.store);
+    store.resolve(id, first, Resolution::NotCharged, None, now()).await.unwrap();
+    store.cancel(id, false, now()).await.unwrap();
+    assert_eq!(queue.holder().await, None, "an end that is provably uncharged");
+    store.resolve(id, first, Resolution::Adopt(task("n75first")), None, now()).await.unwrap();
+    assert_eq!(queue.holder().await, Some(id));
+    store.retry(id, RetryPlan::Follow, now()).await.unwrap();
+    assert_eq!(queue.holder().await, Some(id));
+}
+
+/// When another job has taken the freed key, the task is kept all the same: it is paid.
+#[tokio::test]
+async fn a_key_that_another_job_took_does_not_refuse_a_task() {
+    let queue = Queue::new().await;
+    let (id, store) = (queue.id, &queue.store);
+    let first = queue.submit_to(HERE, "key").await;
+    queue.in_doubt(first).await;
+    store.resolve(id, first, Resolution::NotCharged, None, now()).await.unwrap();
+    store.cancel(id, false, now()).await.unwrap();
+    let other = store.enqueue(batch(), now()).await.unwrap()[0].id;
+    queue.accepted(first, "n75first").await;
+    assert_eq!(
+        (queue.job().await.state.task(), queue.holder().await),
+        (Some(&task("n75first")), Some(other))
+    );
 }
 
 /// A clock that was a month ahead, and was set right: what it called due in a month is due now.

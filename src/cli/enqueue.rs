@@ -174,7 +174,8 @@ async fn queue(
             }
         }
     }
-    // The caps are checked again by the commit: the queue may have changed while somebody read the question.
+    // Of what was asked above the commit checks `max_credits` again, for the queue may have changed meanwhile. The caps are
+    // the submits' own: nothing is paid past them, whatever is queued.
     let now = context.clock.now();
     let bar = jobs_bar("queueing", order.jobs().count(), context.shows_progress());
     let queued = store.enqueue_packed(order.packed(&bar), order.max_credits, now).await;

@@ -30,6 +30,8 @@ pub struct View {
     pub spent: Spent,
     /// Jobs that went on while an attempt of theirs is in doubt.
     pub doubts: Vec<JobId>,
+    /// Jobs that have ended while an attempt of theirs keeps its credits reserved.
+    pub withheld: Vec<JobId>,
     /// Jobs with a paid task that they never followed.
     pub unfollowed: Vec<JobId>,
     /// How long what is under way usually takes.
@@ -56,6 +58,7 @@ impl View {
             spent: store.spent(&budget, clock.day_start(now)).await?,
             budget,
             doubts: store.open_doubts().await?,
+            withheld: store.withheld().await?,
             unfollowed: store.unfollowed().await?,
             usual: Usual::read(store).await?,
             arriving: HashMap::new(),

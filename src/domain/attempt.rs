@@ -31,7 +31,7 @@ pub enum Outcome {
     /// Never left, or refused for now: certainly not charged.
     Deferred,
     /// The provider's documented `INTERNAL_ERROR`: "try again later". Not charged by their word, so it is retried; it
-    /// stays reserved in the budget until the job settles.
+    /// stays reserved in the budget until the job is done, or a person says what became of it.
     InternalError,
     /// May have been charged.
     Unknown,
@@ -113,12 +113,14 @@ impl Outcome {
     }
 
     /// Whether `next` may replace this outcome. A task id is evidence and replaces everything; otherwise only what is
-    /// not settled yet can be settled.
-    pub fn may_become(self, next: Outcome) -> bool {
+    /// not settled yet can be settled. Of an `INTERNAL_ERROR` a person may say what became of it once its job `has_ended`:
+    /// until then the next attempt tells.
+    pub fn may_become(self, next: Outcome, has_ended: bool) -> bool {
         match (self, next) {
             (_, Outcome::Accepted) => true,
             (Outcome::Open, _) => next != Outcome::Open,
             (Outcome::Unknown, _) => !matches!(next, Outcome::Open | Outcome::Unknown),
+            (Outcome::InternalError, Outcome::NotCharged | Outcome::WrittenOff) => has_ended,
             (
                 Outcome::Accepted
                 | Outcome::Refused
@@ -222,14 +224,22 @@ mod tests {
     /// Nothing settled is unsettled; only a task id, which is evidence, overrules what was thought.
     #[test]
     fn an_attempt_is_settled_once_unless_a_task_id_turns_up() {
-        let settled = |o: Outcome| !matches!(o, Outcome::Open | Outcome::Unknown);
+        let settled = |o: Outcome| !matches!(o, Outcome::Open | Outcome::Unknown | Outcome::InternalError);
         for (before, after) in Outcome::ALL.into_iter().flat_map(|b| Outcome::ALL.map(|a| (b, a))) {
-            let may = before.may_become(after);
+            let may = before.may_become(after, true);
             let pair = format!("{} to {}", before.as_str(), after.as_str());
             assert!(!may || after != Outcome::Open, "{pair}: an attempt begins once");
             assert!(may || after != Outcome::Accepted, "{pair}: a task id is never refused");
             assert!(!may || after == Outcome::Accepted || !settled(before), "{pair}: it was settled");
-            assert!(may || settled(before) || !settled(after), "{pair}: doubt could not be settled");
+            let doubt = matches!(before, Outcome::Open | Outcome::Unknown);
+            assert!(may || !doubt || !settled(after), "{pair}: doubt could not be settled");
+        }
+        // The provider's word was "try again later": a person may say what became of it, and nobody else.
+        let by_a_person = [Outcome::Accepted, Outcome::NotCharged, Outcome::WrittenOff];
+        for after in Outcome::ALL {
+            let [ended, goes_on] = [true, false].map(|ended| Outcome::InternalError.may_become(after, ended));
+            assert_eq!(ended, by_a_person.contains(&after), "{after:?}");
+            assert_eq!(goes_on, after == Outcome::Accepted, "{after:?}: the next attempt tells");
         }
     }
 

@@ -89,7 +89,7 @@ impl Life {
             return;
         }
         let entry = self.ledger.get_mut(&n).unwrap();
-        if entry.outcome.may_become(outcome) {
+        if entry.outcome.may_become(outcome, self.state.has_ended()) {
             check_settlement(entry.outcome, event);
             entry.outcome = outcome;
         }

@@ -67,7 +67,7 @@ pub enum Watch {
     NoUrl { since: Timestamp, held: bool },
     /// Status does not know the task. `held` after a day: a person may bring the right id.
     NotFound { since: Timestamp, held: bool },
-    /// Status refuses the key, but the task was made with an older one: this task alone waits for a person.
+    /// Status refuses the key for this task alone, which was made with an older one, or is forbidden: it waits for a person.
     OtherKey { since: Timestamp },
 }
 
@@ -90,7 +90,7 @@ impl Watch {
             Watch::Failing { .. } => "the provider said once that it failed",
             Watch::NoUrl { .. } => "the provider says that it is finished, and gives no link",
             Watch::NotFound { .. } => "the provider does not know the task",
-            Watch::OtherKey { .. } => "the task was made with another key",
+            Watch::OtherKey { .. } => "the provider refuses the key for this task",
         }
     }
 }
@@ -411,8 +411,8 @@ impl State {
                 Event::ResolvedNotCharged { attempt: n } | Event::WrittenOff { attempt: n, .. },
             ) if attempt == *n => state.illegal(event),
             // A lost video that is written off needs nobody any more; its task can still be asked for free.
-            (State::Failed { failure, task }, Event::WrittenOff { attempt: n, .. })
-                if failure.code == Failure::LOST =>
+            (State::Failed { failure, task }, Event::WrittenOff { attempt: n, task: given_up })
+                if failure.code == Failure::LOST && task == *given_up =>
             {
                 let failure = Failure::written_off(*n, &failure.message, failure.charged);
                 Ok(State::Failed { failure, task })

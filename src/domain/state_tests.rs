@@ -323,7 +323,9 @@ fn a_write_off_ends_the_need_of_a_person() {
         Failure { code: Failure::LOST.to_owned(), message: "dead links".to_owned(), charged: Charged::Yes };
     let lost = State::Failed { failure, task: Some(task.clone()) };
     assert_eq!(lost.needs_person(), Some(Reason::Lost));
-    let written_off = lost.apply(&Event::WrittenOff { attempt: AttemptNo(1), task: None }).unwrap();
+    let write_off = |task| lost.clone().apply(&Event::WrittenOff { attempt: AttemptNo(1), task }).unwrap();
+    assert_eq!(write_off(None), lost, "an attempt without a task is not the lost one");
+    let written_off = write_off(Some(task.clone()));
     assert_eq!(written_off.needs_person(), None);
     assert_eq!(written_off.task(), Some(&task), "it can still be fetched for free");
 }

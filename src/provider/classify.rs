@@ -47,7 +47,8 @@ pub fn status(
     let answer = match (said.status, &json) {
         (200, Some(json)) => return followed(wire::task(json), asked),
         (404 | 422, _) => PollAnswer::NotFound,
-        (401 | 403, _) => PollAnswer::KeyRefused { message: said.sentence },
+        (401, _) => PollAnswer::KeyRefused { message: said.sentence },
+        (403, _) => PollAnswer::Forbidden { message: said.sentence },
         (429, _) => PollAnswer::RateLimited { retry_after: retry_after(header) },
         (200, None) => PollAnswer::Unclear { why: "HTTP 200 whose body is no JSON object".to_owned() },
         (_, _) => PollAnswer::Unclear { why: said.sentence },

@@ -77,6 +77,11 @@ fn the_pages_own_answer_is_accepted() {
         (r#"{"code":0,"data":{"task_id":"n75abc123kling3","consumed_credits":269.5}}"#, Some(270)),
         (r#"{"code":"ok","task_id":"n75abc123kling3","consumed_credits":-1}"#, None),
         ("\u{feff}{\"data\":{\"task_id\":\"n75abc123kling3\",\"consumed_credits\":\"many\"}}", None),
+        // No account holds so many: it is not said.
+        (r#"{"data":{"task_id":"n75abc123kling3","consumed_credits":1000000000}}"#, Some(1_000_000_000)),
+        (r#"{"data":{"task_id":"n75abc123kling3","consumed_credits":1000000001}}"#, None),
+        (r#"{"data":{"task_id":"n75abc123kling3","consumed_credits":18446744073709551615}}"#, None),
+        (r#"{"data":{"task_id":"n75abc123kling3","consumed_credits":"1e300"}}"#, None),
         // The code is no status: the id counts.
         (r#"{"code":1201,"data":{"task_id":"n75abc123kling3"}}"#, None),
     ] {
@@ -524,7 +529,8 @@ fn absence_keys_and_rates() {
     {
         assert_eq!(poll(http, body), PollAnswer::NotFound, "{http} {body}");
     }
-    for (http, body) in [(401, ""), (403, "<html>"), (200, r#"{"code":401,"message":"INVALID_API_KEY"}"#)] {
+    assert!(matches!(poll(403, "<html>"), PollAnswer::Forbidden { .. }));
+    for (http, body) in [(401, ""), (200, r#"{"code":401,"message":"INVALID_API_KEY"}"#)] {
         assert!(matches!(poll(http, body), PollAnswer::KeyRefused { .. }), "{http} {body}");
     }
     let headers = vec![("retry-after".to_owned(), "9".to_owned())];

@@ -64,6 +64,9 @@ const ECHOED_PROMPTS: [&str; 8] = [
 /// Where the price stands.
 const CHARGES: [&str; 4] =
     ["/data/consumed_credits", "/data/0/consumed_credits", "/consumed_credits", "/data/consumedCredits"];
+/// What one render may cost at most to be believed: a million times the dearest of the page. Sums over millions of
+/// attempts stay far below what the ledger can hold.
+const MOST_CREDITS: u64 = 1_000_000_000;
 /// Open brackets of a cut answer that are closed again. The page's answers have two.
 const MAX_CUT_DEPTH: usize = 32;
 
@@ -151,19 +154,18 @@ pub(super) fn is_own_error(answer: &Value, status: u16) -> bool {
     (code || error_code(answer).is_some()) && message(answer).is_some()
 }
 
-/// What the provider says it charged. Part of a credit counts as a whole one: a budget never looks fuller than it is.
+/// What the provider says it charged. Part of a credit counts as a whole one: a budget never looks fuller than it is. A
+/// number that no account holds is no price: it is not said.
 pub(super) fn charged(answer: &Value) -> Option<Credits> {
-    CHARGES
-        .iter()
-        .filter_map(|place| answer.pointer(place))
-        .find_map(|value| {
-            whole_number(value).or_else(|| {
-                let number = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok())?;
-                // More credits than any account holds are no number of credits; so the cast is exact.
-                (0.0..1e12).contains(&number).then(|| number.ceil() as u64)
-            })
+    let number = |value: &Value| {
+        whole_number(value).or_else(|| {
+            let number = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok())?;
+            // The cast is exact up to where anything counts, and saturates beyond.
+            (number >= 0.0).then(|| number.ceil() as u64)
         })
-        .map(Credits::new)
+    };
+    let said = CHARGES.iter().filter_map(|place| answer.pointer(place)).find_map(number);
+    said.filter(|credits| *credits <= MOST_CREDITS).map(Credits::new)
 }
 
 /// What is whole of a JSON object that was cut: everything up to the last complete value, its brackets closed.

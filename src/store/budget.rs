@@ -12,10 +12,13 @@ use sqlx::SqliteConnection;
 use super::{Result, ledger, row};
 use crate::domain::{Credits, Timestamp};
 
-/// By how much a clock may have been ahead for its attempts to count until their day has come. A zone, a date typed
-/// wrong or a bad time server are off by days at most; with a clock that is off by more no certificate is valid, so that
-/// nothing is sent, and nothing paid.
-pub const CLOCK_ERROR: Duration = Duration::from_secs(7 * 24 * 3600);
+/// By how much a clock may have been ahead for its attempts to count until their day has come. A zone or a bad time server
+/// are off by hours or days, a date typed wrong by weeks or a month or two. What is dated further ahead comes from a clock
+/// that lost its battery or its mind: it may be off by years, and must not lock the budget for years.
+pub const CLOCK_ERROR: Duration = Duration::from_secs(90 * 24 * 3600);
+
+/// What is left where there is no cap.
+const NO_CAP: Credits = Credits::new(u64::MAX);
 
 /// Caps on what may be spent; zero is no cap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,10 +46,17 @@ pub enum Cap {
 
 /// Whether the caps allow any of the queued jobs; `false` when there is none.
 pub(super) async fn affordable(c: &mut SqliteConnection, budget: &Budget, day: Timestamp) -> Result<bool> {
-    let most = Spent::read(c, budget, day).await?.room(budget);
-    let any = "SELECT EXISTS (SELECT 1 FROM jobs WHERE lane = 'submit' AND estimate <= ?
+    let room = Spent::read(c, budget, day).await?.room(budget);
+    any_within(c, room).await
+}
+
+/// Whether any of the queued jobs may be paid from `room`. It asks the cheapest first, so that a long queue of which
+/// nothing fits costs one look.
+pub(super) async fn any_within(c: &mut SqliteConnection, room: Credits) -> Result<bool> {
+    let any =
+        "SELECT EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_by_price WHERE lane = 'submit' AND estimate <= ?
                               AND (max_credits IS NULL OR estimate <= max_credits))";
-    Ok(sqlx::query_scalar(any).bind(row::credits(most)).fetch_one(c).await?)
+    Ok(sqlx::query_scalar(any).bind(row::credits(room)).fetch_one(c).await?)
 }
 
 /// What is spent, held back or in doubt; a reservation is made by the intent's row itself.
@@ -97,23 +107,25 @@ impl Spent {
 
     /// The first cap that leaves no room for `estimate`.
     pub fn stopped_by(&self, estimate: Credits, max: Option<Credits>, budget: &Budget) -> Option<Cap> {
-        let over = |amount: Credits, cap: Credits| cap != Credits::ZERO && amount > cap;
+        let [per_job, per_day, total] = self.left(budget);
         let caps = [
-            (Cap::PerJob, over(estimate, budget.per_job)),
-            (Cap::MaxCredits, max.is_some_and(|max| estimate > max)),
-            (Cap::PerDay, over(self.day + estimate, budget.per_day)),
-            (Cap::Total, over(self.total + estimate, budget.total)),
+            (Cap::PerJob, per_job),
+            (Cap::MaxCredits, max.unwrap_or(NO_CAP)),
+            (Cap::PerDay, per_day),
+            (Cap::Total, total),
         ];
-        caps.into_iter().find_map(|(cap, over)| over.then_some(cap))
+        caps.into_iter().find_map(|(cap, left)| (estimate > left).then_some(cap))
     }
 
-    /// The most that one more render may cost.
-    fn room(&self, budget: &Budget) -> Credits {
-        let left = |cap: Credits, spent: Credits| {
-            if cap == Credits::ZERO { Credits::new(u64::MAX) } else { cap.minus(spent) }
-        };
-        left(budget.per_job, Credits::ZERO)
-            .min(left(budget.per_day, self.day))
-            .min(left(budget.total, self.total))
+    /// The most that one more render may cost: what costs no more is stopped by nothing but its own `max_credits`.
+    pub(super) fn room(&self, budget: &Budget) -> Credits {
+        let [per_job, per_day, total] = self.left(budget);
+        per_job.min(per_day).min(total)
+    }
+
+    /// What `budget.per_job`, `per_day` and `total` leave.
+    fn left(&self, budget: &Budget) -> [Credits; 3] {
+        let caps = [(budget.per_job, Credits::ZERO), (budget.per_day, self.day), (budget.total, self.total)];
+        caps.map(|(cap, spent)| if cap == Credits::ZERO { NO_CAP } else { cap.minus(spent) })
     }
 }

@@ -46,7 +46,7 @@ impl ErrandAnswer {
                 ErrandAnswer::Task { request: echo.request, created_at: echo.created_at }
             }
             A::NotFound => ErrandAnswer::Unknown,
-            A::KeyRefused { message } => {
+            A::KeyRefused { message } | A::Forbidden { message } => {
                 ErrandAnswer::Unclear { why: format!("the key is refused: {message}") }
             }
             A::RateLimited { .. } => {

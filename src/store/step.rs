@@ -70,7 +70,7 @@ pub(super) async fn step(c: &mut SqliteConnection, ring: &mut Ring, s: &Step<'_>
     let to = from.clone().apply(s.event).map_err(|why| StoreError::Illegal { job: s.job, why })?;
     let settled = attempt::settled_by(s.event);
     if let Some((n, outcome, charged)) = settled {
-        settle(c, s, n, outcome, charged).await?;
+        settle(c, s, &from, n, outcome, charged).await?;
     }
     settle_end(c, s, &from).await?;
     let next = Version(version.0 + 1);
@@ -81,14 +81,12 @@ pub(super) async fn step(c: &mut SqliteConnection, ring: &mut Ring, s: &Step<'_>
         forget_other_videos(c, s).await?;
     }
     mark_unfollowed(c, s, &from, &to).await?;
-    if to.has_ended() {
-        end(c, s.job, &to).await?;
+    if matches!(to, State::Done { .. }) {
+        ledger::free_internal_errors(c, s.job).await?;
     }
+    keep_key(c, s, &from, &to).await?;
     if settled.is_some() || to.has_ended() || matches!(s.event, Event::Succeeded { .. }) {
         sum_ledger(c, s.job).await?;
-    }
-    if matches!(s.event, Event::Requeued) {
-        take_key_again(c, s.job).await?;
     }
     if let Some(lane) = to.lane() {
         ring.lane(lane);
@@ -166,6 +164,7 @@ pub(super) async fn insert_history(
 async fn settle(
     c: &mut SqliteConnection,
     s: &Step<'_>,
+    from: &State,
     n: AttemptNo,
     outcome: Outcome,
     charged: Option<Credits>,
@@ -191,7 +190,7 @@ async fn settle(
     if unchanged {
         return Ok(());
     }
-    if !current.may_become(outcome) {
+    if !current.may_become(outcome, from.has_ended()) {
         return Err(missing());
     }
     let task = match s.event {
@@ -291,24 +290,25 @@ async fn sum_ledger(c: &mut SqliteConnection, job: JobId) -> Result<()> {
     Ok(())
 }
 
-/// A job has ended: at `done` the charge replaces what earlier `INTERNAL_ERROR`s held back, and a provably uncharged
-/// end frees the key. A task whose credits all came back is uncharged by the provider's own word.
-async fn end(c: &mut SqliteConnection, job: JobId, to: &State) -> Result<()> {
-    if matches!(to, State::Done { .. }) {
-        return ledger::free_internal_errors(c, job).await;
-    }
-    if !ledger::maybe_paid(c, job).await? {
+/// A job has its key until it ends provably uncharged; a task whose credits all came back is uncharged by the provider's
+/// own word. It takes the key again when it goes on, and when late evidence shows that it is paid after all.
+async fn keep_key(c: &mut SqliteConnection, s: &Step<'_>, from: &State, to: &State) -> Result<()> {
+    let done = matches!(to, State::Done { .. });
+    if to.has_ended() && !done && !ledger::maybe_paid(c, s.job).await? {
         sqlx::query("DELETE FROM keys WHERE key = (SELECT key FROM jobs WHERE id = ?) AND job_id = ?")
-            .bind(job.0)
-            .bind(job.0)
+            .bind(s.job.0)
+            .bind(s.job.0)
             .execute(c)
             .await?;
+    } else if from.has_ended() {
+        take_key_again(c, s).await?;
     }
     Ok(())
 }
 
-/// A job that goes back to the queue needs its key again.
-async fn take_key_again(c: &mut SqliteConnection, job: JobId) -> Result<()> {
+/// What another job took meanwhile it keeps. That stops a new render, and nothing else: what is paid is followed.
+async fn take_key_again(c: &mut SqliteConnection, s: &Step<'_>) -> Result<()> {
+    let job = s.job;
     let key: String =
         sqlx::query_scalar("SELECT key FROM jobs WHERE id = ?").bind(job.0).fetch_one(&mut *c).await?;
     sqlx::query("INSERT INTO keys (key, job_id) VALUES (?, ?) ON CONFLICT DO NOTHING")
@@ -318,9 +318,8 @@ async fn take_key_again(c: &mut SqliteConnection, job: JobId) -> Result<()> {
         .await?;
     let holder: i64 =
         sqlx::query_scalar("SELECT job_id FROM keys WHERE key = ?").bind(&key).fetch_one(c).await?;
-    if holder == job.0 {
-        Ok(())
-    } else {
-        Err(StoreError::KeyTaken { job, key: JobKey::from_stored(key), holder: JobId(holder) })
+    if holder != job.0 && matches!(s.event, Event::Requeued) {
+        return Err(StoreError::KeyTaken { job, key: JobKey::from_stored(key), holder: JobId(holder) });
     }
+    Ok(())
 }

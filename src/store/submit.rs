@@ -5,7 +5,7 @@ use sqlx::{Row, SqliteConnection};
 
 use super::{
     Result, Store,
-    budget::{Budget, Spent},
+    budget::{self, Budget, Spent},
     control, ledger, row,
     step::{Fence, Moved, Step, step},
     writer::Ring,
@@ -21,10 +21,6 @@ use crate::domain::{
     retry::Dice,
     state::TaskId,
 };
-
-/// Jobs looked at beyond those that may leave, so that one which does not fit the budget does not stop a cheaper one
-/// behind it.
-const LOOK_PAST: i64 = 16;
 
 /// What an intent needs from the outside.
 #[derive(Clone, Debug)]
@@ -171,18 +167,7 @@ async fn claim(
     // One job finds out, alone, whether the others may go.
     let one_by_one = probed.is_some() || holds.iter().any(|hold| hold.is_on_trial(now));
     let free = if one_by_one { free.min(1_u32.saturating_sub(flight.on_the_wire)) } else { free };
-    let mut spent = Spent::read(c, &policy.budget, day).await?;
-    let mut intents = Vec::new();
-    for job in due(c, free, now).await? {
-        if intents.len() == usize::try_from(free).unwrap_or(usize::MAX) {
-            break;
-        }
-        if !spent.reserve(job.estimate, job.max_credits, &policy.budget) {
-            // Not this one today; a cheaper one behind it may still fit.
-            continue;
-        }
-        intents.push(intend(c, ring, job, policy, now).await?);
-    }
+    let intents = intend_what_fits(c, ring, free, policy, now, day).await?;
     let n = u32::try_from(intents.len()).unwrap_or(u32::MAX);
     let left = gate.take(n, now);
     if n > 0 && left != gate {
@@ -201,6 +186,33 @@ async fn claim(
     Ok(Claimed { intents, next_at })
 }
 
+/// Intents for up to `free` jobs, as far as the caps allow. Each reservation leaves less room, so what fitted when it was
+/// read may not any more: then those behind it are asked, until nothing fits.
+async fn intend_what_fits(
+    c: &mut SqliteConnection,
+    ring: &mut Ring,
+    free: u32,
+    policy: &ClaimPolicy,
+    now: Timestamp,
+    day: Timestamp,
+) -> Result<Vec<Intent>> {
+    let free = usize::try_from(free).unwrap_or(usize::MAX);
+    let mut spent = Spent::read(c, &policy.budget, day).await?;
+    let mut intents = Vec::new();
+    while intents.len() < free {
+        let before = intents.len();
+        for job in due(c, free - before, spent.room(&policy.budget), now).await? {
+            if spent.reserve(job.estimate, job.max_credits, &policy.budget) {
+                intents.push(intend(c, ring, job, policy, now).await?);
+            }
+        }
+        if intents.len() == before {
+            break;
+        }
+    }
+    Ok(intents)
+}
+
 struct DueJob {
     id: JobId,
     version: Version,
@@ -212,23 +224,33 @@ struct DueJob {
     deferrals: u32,
 }
 
-/// The next jobs in order: higher priority first, then the oldest. What klingd put off further than it ever does is due.
-async fn due(c: &mut SqliteConnection, free: u32, now: Timestamp) -> Result<Vec<DueJob>> {
-    let rows = sqlx::query(
+/// The next jobs in order, of those that may be paid from `room`: higher priority first, then the oldest. What klingd put
+/// off further than it ever does is due. The index has all that is asked: a job that is passed over costs no row.
+macro_rules! next_due {
+    () => {
         "SELECT id, version, request, estimate, max_credits,
             (SELECT coalesce(max(n), 0) FROM attempts a WHERE a.job_id = j.id) AS last_attempt,
             (SELECT count(*) FROM attempts a WHERE a.job_id = j.id AND a.outcome = 'internal_error') AS internal_errors,
             (SELECT count(*) FROM attempts a WHERE a.job_id = j.id AND a.outcome = 'deferred'
                 AND a.evidence ->> '$.transport.phase' = 'connect') AS deferrals
-         FROM jobs j WHERE lane = 'submit'
+         FROM jobs j INDEXED BY jobs_to_submit WHERE lane = 'submit'
             AND (due_at <= ?1 OR (due_at > ?2 AND due_at IS NOT not_before AND coalesce(not_before, ?1) <= ?1))
-         ORDER BY priority DESC, id LIMIT ?3",
-    )
-    .bind(now.as_millis())
-    .bind((now + LONGEST_DEFERRAL).as_millis())
-    .bind(i64::from(free) + LOOK_PAST)
-    .fetch_all(c)
-    .await?;
+            AND estimate <= ?3 AND (max_credits IS NULL OR estimate <= max_credits)
+         ORDER BY priority DESC, id LIMIT ?4"
+    };
+}
+
+async fn due(c: &mut SqliteConnection, limit: usize, room: Credits, now: Timestamp) -> Result<Vec<DueJob>> {
+    if !budget::any_within(c, room).await? {
+        return Ok(Vec::new());
+    }
+    let rows = sqlx::query(next_due!())
+        .bind(now.as_millis())
+        .bind((now + LONGEST_DEFERRAL).as_millis())
+        .bind(row::credits(room))
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .fetch_all(c)
+        .await?;
     rows.iter()
         .map(|r| {
             Ok(DueJob {
@@ -387,4 +409,24 @@ async fn flight(c: &mut SqliteConnection) -> Result<Flight> {
     .fetch_one(c)
     .await?;
     Ok(Flight { on_the_wire: row::narrow(&r, "wire")?, tasks: row::narrow(&r, "tasks")? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Access;
+
+    /// A million queued jobs that do not fit, or are not due, are passed over in the index, in order.
+    #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "the writer of a test")]
+    async fn the_next_jobs_are_found_in_order_by_the_index() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, writer) = Store::open(&dir.path().join("klingd.db"), Access::Use).await.unwrap();
+        tokio::spawn(writer.run());
+        let explained = sqlx::query(concat!("EXPLAIN QUERY PLAN ", next_due!()));
+        let rows = explained.bind(1).bind(1).bind(1).bind(1).fetch_all(&store.readers).await.unwrap();
+        let plan: Vec<String> = rows.iter().map(|r| r.get("detail")).collect();
+        assert!(plan.iter().any(|line| line.contains("jobs_to_submit")), "{plan:#?}");
+        assert!(!plan.iter().any(|line| line.contains("TEMP B-TREE")), "{plan:#?}");
+    }
 }

@@ -12,7 +12,8 @@ use super::{
     row::{self, select_job},
 };
 use crate::domain::{
-    AttemptNo, Credits, Event, Job, JobId, Outcome, State, Timestamp, evidence::Evidence, state::Label,
+    AttemptNo, Charge, Credits, Event, Job, JobId, Outcome, State, Timestamp, evidence::Evidence,
+    state::Label,
 };
 
 /// Which jobs to list.
@@ -64,6 +65,16 @@ pub struct AttemptRow {
     pub note: Option<String>,
     /// Its task is paid, and the job has never followed it.
     pub unfollowed: bool,
+}
+
+impl AttemptRow {
+    /// Whether nothing but a person settles it: its job has ended, and its credits are held back since the provider's
+    /// `INTERNAL_ERROR`. While the job goes on its end may settle it.
+    pub fn is_withheld(&self, state: &State) -> bool {
+        self.outcome == Outcome::InternalError
+            && self.charge == Charge::Reserved.as_str()
+            && state.has_ended()
+    }
 }
 
 /// Finished jobs that a plain `list` shows after the active ones.
@@ -267,6 +278,19 @@ impl Store {
         let ids: Vec<i64> = sqlx::query_scalar(
             "SELECT DISTINCT l.job_id FROM ledger l JOIN jobs j ON j.id = l.job_id
              WHERE l.charge = 'in_doubt' AND j.state <> 'in_doubt' ORDER BY l.job_id LIMIT ?",
+        )
+        .bind(RECENT)
+        .fetch_all(&self.readers)
+        .await?;
+        Ok(ids.into_iter().map(JobId).collect())
+    }
+
+    /// Jobs that have ended while the credits of an `INTERNAL_ERROR` of theirs are held back; the oldest few.
+    pub async fn withheld(&self) -> Result<Vec<JobId>> {
+        let ids: Vec<i64> = sqlx::query_scalar(
+            "SELECT DISTINCT a.job_id FROM attempts a JOIN ledger l USING (job_id, n) JOIN jobs j ON j.id = a.job_id
+             WHERE a.outcome = 'internal_error' AND l.charge = 'reserved' AND j.finished_at IS NOT NULL
+             ORDER BY a.job_id LIMIT ?",
         )
         .bind(RECENT)
         .fetch_all(&self.readers)

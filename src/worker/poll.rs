@@ -108,6 +108,16 @@ impl PollLane {
         self.manners().pace.owe();
     }
 
+    /// A 403 is the task's own while a free status call shows that the key works, as for submits; else it is the key's.
+    async fn whose_403(&self, answer: PollAnswer) -> PollAnswer {
+        let PollAnswer::Forbidden { message } = answer else { return answer };
+        self.counts_another();
+        match self.api.key_works().await {
+            Some(true) => PollAnswer::Forbidden { message },
+            Some(false) | None => PollAnswer::KeyRefused { message },
+        }
+    }
+
     /// The end of a job whose links stayed dead, when even status has had no fresh one for long enough.
     async fn out_of_patience(&self, job: &Job, now: Timestamp) -> Result<Option<Event>> {
         let outputs = self.store.outputs(job.id).await?;
@@ -172,13 +182,15 @@ impl Lane for PollLane {
         };
         let (answer, _) = self.api.status(&made.base_url, &task).await;
         reach(Point::PollAnswered);
+        let same_key = made.key_fingerprint == self.key_fingerprint;
+        let answer = if same_key { self.whose_403(answer).await } else { answer };
         self.log_new_word(&answer);
         let now = self.clock.now();
         let says_the_price = matches!(answer, PollAnswer::Succeeded { .. } | PollAnswer::Failed { .. });
         let kind = RenderKind::from(&job.request);
         let facts = PollFacts {
             submitted_at: job.submitted_at.unwrap_or(now),
-            same_key: made.key_fingerprint == self.key_fingerprint,
+            same_key,
             counted: if says_the_price { self.store.counted(job.id, &task).await? } else { job.estimate },
             policy: self.policy,
             schedule: self.schedules.of(kind).await?,

@@ -8,8 +8,9 @@ use super::{
     evidence::Spooled,
 };
 use crate::{
+    domain::{Outcome, State},
     failpoint::{Point, reach},
-    store::StoreError,
+    store::{StoreError, step::Moved},
 };
 
 /// What a start found.
@@ -17,7 +18,7 @@ use crate::{
 pub struct Recovered {
     /// Answers that were spooled and are now in the database.
     pub replayed: u32,
-    /// Jobs whose answer nobody saw.
+    /// Jobs that are in doubt since: nobody saw their answer, or it does not tell.
     pub in_doubt: u32,
 }
 
@@ -27,7 +28,11 @@ pub async fn recover(answers: &Answers) -> Result<Recovered> {
     answers.spool.complete_cut_files()?;
     for spooled in answers.spool.read_all()? {
         match spooled {
-            Ok(spooled) => found.replayed += u32::from(replay(answers, spooled).await?),
+            Ok(spooled) => {
+                let Some(moved) = replay(answers, spooled).await? else { continue };
+                found.replayed += 1;
+                found.in_doubt += u32::from(matches!(moved.to, State::InDoubt { .. }));
+            }
             Err((path, why)) => {
                 error!(path = %path.display(), why, "a spooled answer can't be read; the file stays where it is");
             }
@@ -46,21 +51,22 @@ pub async fn recover(answers: &Answers) -> Result<Recovered> {
     Ok(found)
 }
 
-async fn replay(answers: &Answers, spooled: Spooled) -> Result<bool> {
+/// What the answer did to its job; nothing when it was there already, or when nobody knows its attempt.
+async fn replay(answers: &Answers, spooled: Spooled) -> Result<Option<Moved>> {
     let Spooled { job, attempt, evidence } = spooled;
     let attempts = answers.store.attempts(job).await?;
     let Some(row) = attempts.iter().find(|a| a.n == attempt) else {
         warn!(job.id = job.0, "a spooled answer is for an attempt that the database does not know; it stays");
-        return Ok(false);
+        return Ok(None);
     };
-    let count = |word: crate::domain::Outcome| {
+    let count = |word: Outcome| {
         u32::try_from(attempts.iter().filter(|a| a.n < attempt && a.outcome == word).count())
             .unwrap_or(u32::MAX)
     };
     let reader = Reader {
         attempt,
-        internal_errors: count(crate::domain::Outcome::InternalError),
-        deferrals: count(crate::domain::Outcome::Deferred),
+        internal_errors: count(Outcome::InternalError),
+        deferrals: count(Outcome::Deferred),
         estimate: row.estimate,
         first_look: answers.schedules.first_look(&row.request, answers.clock.now()).await,
     };
@@ -68,10 +74,10 @@ async fn replay(answers: &Answers, spooled: Spooled) -> Result<bool> {
     let replayed = match answers.store.settle_submit(outcome).await {
         Ok(moved) => {
             info!(job.id = job.0, "the answer to job {job} was spooled; it is {} now", moved.to.label());
-            true
+            Some(moved)
         }
         // It got into the database after all, before the file could be removed.
-        Err(StoreError::NoSuchAttempt { .. }) => false,
+        Err(StoreError::NoSuchAttempt { .. }) => None,
         Err(other) => return Err(other.into()),
     };
     reach(Point::RecoverReplayed);

@@ -223,7 +223,7 @@ async fn a_slow_standard_input_keeps_nobody_waiting() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wait_hands_over_and_ends_as_the_jobs_do() {
-    let (sandbox, rig) = provider("task:fail~broken,generate:close-after~lost").await;
+    let (sandbox, rig) = provider("task:fail-no-refund~broken,generate:close-after~lost").await;
     let daemon = Daemon::start(&rig).await;
     let flags = ["enqueue", "--wait", "--type", "std-text-to-video", "--prompt"];
     let enqueue = |prompt| rig.run(&[&flags[..], &[prompt]].concat());

@@ -1,6 +1,11 @@
 //! `spend`, and what the other commands say of money, after real renders.
 
-use klingd::domain::{JobId, state::Label};
+use klingd::{
+    domain::{
+        Event, JobId, evidence::Evidence, gate::GateNews, plan::submit::SubmitPlan, retry::Dice, state::Label,
+    },
+    store::submit::SubmitOutcome,
+};
 use serde_json::json;
 
 use crate::rig::{Daemon, Rig, provider};
@@ -120,6 +125,46 @@ async fn a_task_taken_by_force_is_counted_in_every_place() {
     let [job] = rig.run(&["show", "1", "--json"]).is(0).json().try_into().unwrap();
     assert_eq!(job["charged_credits"], json!(null), "unknown is null");
     assert_eq!(job["attempts"][0]["answered_at"], json!(null), "no answer came");
+}
+
+/// A 500 that the provider says to try again, and then no video: its credits are held back until a person settles them,
+/// and every view says how.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_internal_error_holds_back_is_settled_by_a_person() {
+    for (way, counts, held_by) in [("--not-charged", "0", json!(false)), ("--write-off", "200", json!(true))]
+    {
+        let rig = Rig::new();
+        let id = rig.enqueue("A fox");
+        let attempt = rig.on_the_wire(id).await;
+        let now = klingd::clock::Clock.now();
+        let event = Event::SubmitDeferred { attempt, why: "HTTP 500: INTERNAL_ERROR".into(), reserved: true };
+        let plan = SubmitPlan { event, due_at: now, gate: GateNews::Nothing, hold: None, error: None };
+        let gate = klingd::daemon::claim_policy(&rig.config(), "").gate;
+        let (evidence, dice) = (Evidence::default(), Dice::new(0.5));
+        let outcome = SubmitOutcome { job: id, attempt, plan, evidence, note: None, gate, now, dice };
+        rig.store().await.settle_submit(outcome).await.unwrap();
+        rig.run(&["resolve", "1", way]).is(2).says("job 1 is queued");
+        rig.run(&["cancel", "1"]).is(0);
+
+        let told = "of job 1 that failed there keeps its credits reserved: klingd show 1";
+        rig.run(&["list", "--all"]).is(0).says(told);
+        rig.run(&["spend"]).is(0).says(told);
+        let page = rig.run(&["show", "1"]).is(0).out;
+        assert!(page.contains("klingd resolve 1 --attempt 1 --not-charged"), "{page}");
+        rig.run(&["resolve", "1", "--attempt", "1", way]).is(0).says("job 1 stays cancelled");
+
+        let spent = rig.run(&["spend", "--csv"]).is(0);
+        assert!(!spent.err.contains("reserved"), "{}", spent.err);
+        let total = rig.run(&["spend", "--json"]).is(0).json().pop().unwrap();
+        assert_eq!(
+            (&total["reserved_credits"], total["spent_credits"].to_string()),
+            (&json!(0), counts.into())
+        );
+        let page = rig.run(&["show", "1"]).is(0).out;
+        assert!(!page.contains("--not-charged"), "{page}");
+        let again = ["enqueue", "--json", "--type", "std-text-to-video", "--no-sound", "--prompt", "A fox"];
+        assert_eq!(rig.run(&again).is(0).json()[0]["existing"], held_by, "{way}: the key");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

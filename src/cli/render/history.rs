@@ -101,7 +101,7 @@ fn watched(watch: &Watch) -> String {
             "the provider still does not know the task: a person is needed; klingd goes on asking".to_owned()
         }
         Watch::OtherKey { .. } => {
-            "the key is refused for this task, which was made with another one".to_owned()
+            "the key is refused for this task alone: a person is needed; klingd goes on asking".to_owned()
         }
     }
 }

@@ -133,6 +133,7 @@ pub fn notices(view: &View, daemon_runs: bool, jobs: &[Job]) -> Vec<String> {
             "An earlier attempt of job {id} is still in doubt and counts as spent: klingd show {id}"
         ));
     }
+    notices.extend(withheld(view));
     for id in &view.unfollowed {
         notices.push(format!(
             "An earlier attempt of job {id} made a task of its own: it is paid, and its video is not fetched: klingd retry {id}"
@@ -142,6 +143,13 @@ pub fn notices(view: &View, daemon_runs: bool, jobs: &[Job]) -> Vec<String> {
         notices.push(format!("No daemon is running, so nothing moves: {}", view.start()));
     }
     notices
+}
+
+/// What nothing but a person's word gives back to the budget.
+pub fn withheld(view: &View) -> impl Iterator<Item = String> {
+    view.withheld.iter().map(|id| {
+        format!("An attempt of job {id} that failed there keeps its credits reserved: klingd show {id}")
+    })
 }
 
 #[cfg(test)]

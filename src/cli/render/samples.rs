@@ -28,6 +28,7 @@ pub fn at(s: u64) -> Timestamp {
 pub fn view() -> View {
     View {
         doubts: Vec::new(),
+        withheld: Vec::new(),
         unfollowed: Vec::new(),
         usual: Usual::default(),
         arriving: std::collections::HashMap::new(),

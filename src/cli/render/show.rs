@@ -204,6 +204,13 @@ fn attempts(of: &Everything<'_>, page: &mut Page) {
         if let Some(note) = &attempt.note {
             page.plain(&format!("   note: {}", line(note)));
         }
+        if attempt.is_withheld(&of.job.state) {
+            let settle = format!("klingd resolve {} --attempt {}", of.job.id, attempt.n);
+            page.plain(
+                "   the provider called it an error of its own; until you settle it, it counts as spent:",
+            );
+            page.plain(&format!("   {settle} --not-charged, or --write-off"));
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{
     super::{price::credits, spend::By, view::View},
     Look,
+    list::withheld,
     table::{Cell, Column, Fit, table},
     text::{count, line},
     time::exact,
@@ -179,6 +180,7 @@ fn bars(s: &Spend, width: u16) -> Option<Vec<String>> {
 pub fn notes(s: &Spend) -> Vec<String> {
     let mut notes = budgets(s);
     notes.extend(drift(s));
+    notes.extend(withheld(&s.view));
     notes.extend(clock_is_behind(s.latest_intent, &s.view));
     if s.by == By::Tag {
         notes.push("A job with several tags counts under each of them, and once in the total.".to_owned());
@@ -232,7 +234,8 @@ pub fn clock_is_behind(latest_intent: Option<Timestamp>, view: &View) -> Option<
         format!("The clock has been at {at} before: until then what was spent later counts as today's, too.")
     } else {
         format!(
-            "The clock has been at {at} before, more than a week ahead: what was spent then counts in no day until it comes."
+            "The clock has been at {at} before, more than {} days ahead: what was spent then counts in no day until it comes.",
+            CLOCK_ERROR.as_secs() / 86_400
         )
     })
 }

@@ -53,7 +53,7 @@ fn waits(job: &Job, reason: Reason, view: &View) -> String {
         Reason::NoUrl => format!("paid, but no link came: klingd show {id}"),
         Reason::Lost => format!("links dead: klingd retry {id} (free)"),
         Reason::Key if job.state.needs_person().is_some() => {
-            format!("made with another key: klingd show {id}")
+            format!("key refused for it: klingd show {id}")
         }
         Reason::Paused
         | Reason::Credits
@@ -129,7 +129,7 @@ const fn watched(watch: &Watch) -> &'static str {
         Watch::Failing { .. } => "FAILED there; a second look decides",
         Watch::NoUrl { .. } => "finished there, no link yet",
         Watch::NotFound { .. } => "not visible there yet",
-        Watch::OtherKey { .. } => "made with another key",
+        Watch::OtherKey { .. } => "key refused for it",
     }
 }
 
@@ -180,7 +180,8 @@ fn remedy(job: &Job, reason: Reason, view: &View) -> String {
              klingd resolve {id} --write-off      give it up; it counts as spent"
         ),
         Reason::Key if job.state.needs_person().is_some() => format!(
-            "It was made with another API key, and today's is refused for it: give klingd that key again, or\n\
+            "The provider refuses today's API key for this task alone. It is paid, so klingd goes on asking; was it made\n\
+             with another key, then give klingd that one again, or\n\
              klingd resolve {id} --write-off      give it up; it counts as spent"
         ),
         Reason::NotBefore => format!("klingd set {id} --not-before TIME    changes the time it waits for"),

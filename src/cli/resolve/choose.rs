@@ -36,13 +36,14 @@ pub fn attempt<'a>(
 /// Whether `way` is a way out for this attempt.
 fn fits(job: &Job, attempt: &AttemptRow, way: &Way) -> bool {
     let in_doubt = attempt.outcome == Outcome::Unknown;
+    let unsettled = in_doubt || attempt.is_withheld(&job.state);
     let of_its_task =
         attempt.task_id.is_some() && attempt.task_id.as_deref() == job.state.task().map(|t| t.as_str());
     match way {
         Way::TaskId { .. } => in_doubt || (of_its_task && is_stuck(&job.state)),
-        Way::NotCharged => in_doubt,
+        Way::NotCharged => unsettled,
         Way::WriteOff => {
-            in_doubt || attempt.unfollowed || (of_its_task && (is_lost(&job.state) || is_stuck(&job.state)))
+            unsettled || attempt.unfollowed || (of_its_task && (is_lost(&job.state) || is_stuck(&job.state)))
         }
         Way::Resubmit => matches!(job.state, State::InDoubt { attempt: n, .. } if n == attempt.n),
     }
@@ -147,6 +148,24 @@ mod tests {
         assert!(chosen(&job, &rows, None, &task_id()).is_err(), "but it has to be named");
         assert_eq!(chosen(&job, &rows, Some(1), &task_id()), Ok(1));
         assert!(chosen(&job, &rows, Some(1), &Way::NotCharged).is_err());
+    }
+
+    #[test]
+    fn what_an_internal_error_holds_back_is_settled_once_the_job_has_ended() {
+        let held = || AttemptRow { charge: "reserved".into(), ..row(1, Outcome::InternalError, None) };
+        let rows = [held(), row(2, Outcome::Refused, None)];
+        let ended = failed("INVALID_PROMPT", "", None);
+        for way in [Way::NotCharged, Way::WriteOff] {
+            assert_eq!(chosen(&ended, &rows, None, &way), Ok(1));
+            assert_eq!(chosen(&ended, &rows, Some(1), &way), Ok(1));
+            assert!(
+                chosen(&submitted(State::Queued), &rows, Some(1), &way).is_err(),
+                "the next attempt tells"
+            );
+            let freed = AttemptRow { charge: "free".into(), ..held() };
+            assert!(chosen(&ended, &[freed], Some(1), &way).is_err(), "at done nothing is held back");
+        }
+        assert!(chosen(&ended, &rows, Some(1), &Way::Resubmit).is_err());
     }
 
     #[test]

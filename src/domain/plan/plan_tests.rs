@@ -41,6 +41,7 @@ fn poll_answer() -> impl Strategy<Value = PollAnswer> {
         charged().prop_map(|charged| PollAnswer::Failed { message: "their words".to_owned(), charged }),
         Just(PollAnswer::NotFound),
         Just(PollAnswer::KeyRefused { message: "401".to_owned() }),
+        Just(PollAnswer::Forbidden { message: "403".to_owned() }),
         retry_after().prop_map(|retry_after| PollAnswer::RateLimited { retry_after }),
         Just(PollAnswer::Unclear { why: "502".to_owned() }),
     ]

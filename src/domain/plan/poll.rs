@@ -80,8 +80,13 @@ pub enum PollAnswer {
     },
     /// 404 or 422.
     NotFound,
-    /// 401 or 403.
+    /// 401; 403 while nothing shows that the key works.
     KeyRefused {
+        /// The provider's words.
+        message: String,
+    },
+    /// 403, which firewalls and moderation use too: while the key works, it is this task's alone.
+    Forbidden {
         /// The provider's words.
         message: String,
     },
@@ -221,7 +226,7 @@ fn generating(
                 becomes(Watch::NotFound { since: now, held: false }, stay.due_at)
             }
         },
-        PollAnswer::KeyRefused { .. } => match watch {
+        PollAnswer::KeyRefused { .. } | PollAnswer::Forbidden { .. } => match watch {
             Watch::OtherKey { .. } => PollPlan { due_at: now + HELD_EVERY, ..stay },
             Watch::Running | Watch::Failing { .. } | Watch::NoUrl { .. } | Watch::NotFound { .. } => {
                 becomes(Watch::OtherKey { since: now }, now + HELD_EVERY)
@@ -391,6 +396,7 @@ mod tests {
             PollAnswer::Running { word: "IN_PROGRESS".into() },
             PollAnswer::NotFound,
             PollAnswer::KeyRefused { message: "no".into() },
+            PollAnswer::Forbidden { message: "no".into() },
             PollAnswer::RateLimited { retry_after: None },
             PollAnswer::Unclear { why: "502".into() },
             PollAnswer::Succeeded { urls: vec![], charged: None },
