@@ -58,12 +58,13 @@ async fn refuse(rig: &Rig, claimed: (JobId, AttemptNo), why: Deferral, message: 
     let facts = SubmitFacts {
         attempt: claimed.1,
         internal_errors: 0,
+        retry_after: None,
         not_sent: 0,
         key_works: None,
         hold_on_internal_error: false,
         poll_first: MINUTE,
     };
-    let answer = SubmitAnswer::Deferred { why, message: message.into(), retry_after: None };
+    let answer = SubmitAnswer::Deferred { why, message: message.into() };
     settle(rig, claimed, answered(&answer, &facts, now, Dice::new(0.5)), now).await;
 }
 
@@ -71,7 +72,8 @@ async fn accept(rig: &Rig, claimed: (JobId, AttemptNo), now: Timestamp) {
     let task = TaskId::parse(&format!("n75of{}", claimed.0)).unwrap();
     let charged = Some(Credits::new(common::PRICE));
     let event = Event::Accepted { attempt: claimed.1, task, charged, source: Source::Provider };
-    let plan = SubmitPlan { event, due_at: now, gate: GateNews::Passed, hold: None, error: None };
+    let plan =
+        SubmitPlan { event, due_at: now, gate: GateNews::Passed, retry_after: None, hold: None, error: None };
     settle(rig, claimed, plan, now).await;
 }
 

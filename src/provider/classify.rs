@@ -34,6 +34,11 @@ pub fn submit(evidence: &Evidence) -> SubmitAnswer {
     }
 }
 
+/// The quiet that the answer to a submit asks for, whatever else it says and even where its body was cut.
+pub fn wish(evidence: &Evidence) -> Option<Duration> {
+    retry_after(|name| evidence.header(name))
+}
+
 /// What a status answer says of the task that was asked for, and what it repeats of its request.
 pub fn status(
     http_status: u16,
@@ -70,8 +75,8 @@ pub(super) fn key_works(http_status: u16, body: &str) -> Option<bool> {
 /// The transport failed: what arrived before it did may still name the task.
 fn broken_off(failure: &TransportFailure, status: Option<u16>, evidence: &Evidence) -> SubmitAnswer {
     match (failure.phase, status) {
-        (Phase::Held, None) => later(Deferral::Held, failure.message.clone(), None),
-        (Phase::Connect, None) => later(Deferral::NotSent, failure.message.clone(), None),
+        (Phase::Held, None) => later(Deferral::Held, failure.message.clone()),
+        (Phase::Connect, None) => later(Deferral::NotSent, failure.message.clone()),
         (Phase::Held | Phase::Connect | Phase::Sent, _) => {
             unknown(format!("the request may have been sent, no answer came: {}", failure.message))
         }
@@ -112,11 +117,11 @@ fn answered(http_status: u16, evidence: &Evidence) -> SubmitAnswer {
     if task_id::mentioned(&evidence.body, json.as_ref()).is_some() {
         return unknown(naming_the_task(said.sentence, evidence, json.as_ref()));
     }
-    not_accepted(said, retry_after(|name| evidence.header(name)))
+    not_accepted(said)
 }
 
 /// The rows of the submit table for an answer that accepts nothing and names no task.
-fn not_accepted(said: Said<'_>, wait: Option<Duration>) -> SubmitAnswer {
+fn not_accepted(said: Said<'_>) -> SubmitAnswer {
     let why = match said.status {
         // Some gateways time out like this after they passed the request on.
         408 | 409 => None,
@@ -135,7 +140,7 @@ fn not_accepted(said: Said<'_>, wait: Option<Duration>) -> SubmitAnswer {
         _ => None,
     };
     match why {
-        Some(why) => later(why, said.sentence, wait),
+        Some(why) => later(why, said.sentence),
         None => unknown(said.sentence),
     }
 }
@@ -244,8 +249,8 @@ fn refused(said: Said<'_>) -> SubmitAnswer {
     SubmitAnswer::Refused(Failure { code, message: said.sentence, charged: Charged::No })
 }
 
-fn later(why: Deferral, message: String, retry_after: Option<Duration>) -> SubmitAnswer {
-    SubmitAnswer::Deferred { why, message, retry_after }
+fn later(why: Deferral, message: String) -> SubmitAnswer {
+    SubmitAnswer::Deferred { why, message }
 }
 
 fn unknown(why: String) -> SubmitAnswer {

@@ -311,7 +311,7 @@ async fn settle(c: &mut SqliteConnection, ring: &mut Ring, o: &SubmitOutcome) ->
     let Flight { on_the_wire, tasks } = flight(c).await?;
     let others = Flight { on_the_wire: on_the_wire.saturating_sub(1), tasks };
     let gate = control::gate(c).await?;
-    let heard = gate.hear(o.plan.gate, others, &o.gate, o.now, o.dice);
+    let heard = gate.hear(o.plan.gate, o.plan.retry_after, others, &o.gate, o.now, o.dice);
     if heard != gate {
         control::keep_gate(c, &heard).await?;
         ring.lane(crate::domain::state::Lane::Submit);

@@ -21,7 +21,7 @@ use crate::{
     domain::{
         Credits, Event, JobId, State, Timestamp,
         attempt::AttemptNo,
-        gate::GateNews,
+        gate::{GateNews, SHORTEST_WISH},
         hold::{Hold, HoldName},
     },
     failpoint::{Point, reach},
@@ -149,14 +149,13 @@ impl Lane for SubmitLane {
 }
 
 impl SubmitLane {
-    /// For how long whoever does not know of this answer yet must not leave. Without a wish, or with one for no time at
-    /// all, the first cooldown is enough: by its end everybody knows what the gate made of it.
+    /// For how long whoever does not know of this answer yet must not leave. After a refusal without a wish, or with one
+    /// for no time at all, the first cooldown is enough: by its end everybody knows what the gate made of it.
     fn quiet(&self, outcome: &SubmitOutcome) -> Option<Duration> {
+        let wish = outcome.plan.retry_after.filter(|wish| *wish >= SHORTEST_WISH);
         match outcome.plan.gate {
-            GateNews::TooFast { retry_after } => {
-                Some(retry_after.unwrap_or_default().max(self.policy.gate.cooldown))
-            }
-            GateNews::Nothing | GateNews::Passed | GateNews::SlotsFull => None,
+            GateNews::TooFast => wish.max(Some(self.policy.gate.cooldown)),
+            GateNews::Nothing | GateNews::Passed | GateNews::SlotsFull => wish,
         }
     }
 

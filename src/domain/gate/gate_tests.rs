@@ -18,7 +18,7 @@ enum Step {
     /// As many as the gate lets through go out.
     Submit,
     /// The oldest request on the wire is answered.
-    Answer(GateNews),
+    Answer(GateNews, Option<Duration>),
     /// One of our tasks ends.
     TaskEnds,
     /// A person brings a task back (`retry`, `resolve --task-id`): it is in flight without having passed the gate.
@@ -26,17 +26,20 @@ enum Step {
     Wait(Duration),
 }
 
-fn news() -> impl Strategy<Value = GateNews> {
-    let wish = prop_oneof![
+fn wish() -> impl Strategy<Value = Duration> {
+    prop_oneof![
         Just(Duration::ZERO),
         (1u64..120).prop_map(Duration::from_secs),
         (120u64..100_000).prop_map(Duration::from_secs),
         Just(Duration::MAX),
-    ];
+    ]
+}
+
+fn news() -> impl Strategy<Value = GateNews> {
     prop_oneof![
         1 => Just(GateNews::Nothing),
         4 => Just(GateNews::Passed),
-        2 => option::of(wish).prop_map(|retry_after| GateNews::TooFast { retry_after }),
+        2 => Just(GateNews::TooFast),
         1 => Just(GateNews::SlotsFull),
     ]
 }
@@ -44,7 +47,7 @@ fn news() -> impl Strategy<Value = GateNews> {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => Just(Step::Submit),
-        5 => news().prop_map(Step::Answer),
+        5 => (news(), option::weighted(0.2, wish())).prop_map(|(news, wish)| Step::Answer(news, wish)),
         2 => Just(Step::TaskEnds),
         1 => Just(Step::TaskReturns),
         3 => (0u64..4000).prop_map(|s| Step::Wait(Duration::from_millis(s * s))),
@@ -89,17 +92,15 @@ impl World {
                     self.gate = self.gate.take(n, self.now);
                 }
             }
-            Step::Answer(_) if self.on_the_wire == 0 => {}
-            Step::Answer(news) => {
+            Step::Answer(..) if self.on_the_wire == 0 => {}
+            Step::Answer(news, wish) => {
                 self.on_the_wire -= 1;
-                self.gate = self.gate.hear(news, self.flight(), &self.policy, self.now, dice);
-                match news {
-                    GateNews::Passed => self.tasks += 1,
-                    GateNews::TooFast { retry_after: Some(wish) } => {
-                        self.quiet_until = self.quiet_until.max(self.now + wish.min(LONGEST_QUIET));
-                    }
-                    GateNews::TooFast { retry_after: None } | GateNews::SlotsFull | GateNews::Nothing => {}
+                self.gate = self.gate.hear(news, wish, self.flight(), &self.policy, self.now, dice);
+                if news == GateNews::Passed {
+                    self.tasks += 1;
                 }
+                let quiet = wish.unwrap_or_default().min(LONGEST_QUIET);
+                self.quiet_until = self.quiet_until.max(self.now + quiet);
             }
             Step::TaskEnds => self.tasks = self.tasks.saturating_sub(1),
             Step::TaskReturns => self.tasks += 1,

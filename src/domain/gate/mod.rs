@@ -26,7 +26,7 @@ const COOLDOWN_S: [u64; 8] = [2, 5, 15, 30, 60, 120, 300, 600];
 const COOLDOWN_JITTER: f64 = 0.1;
 /// `Retry-After` counts in seconds: a shorter wish (0, a date that is past) asks for nothing, and obeyed to the letter
 /// it would be a storm of probes. The cooldown holds instead.
-const SHORTEST_WISH: Duration = Duration::from_secs(1);
+pub const SHORTEST_WISH: Duration = Duration::from_secs(1);
 /// A quiet lasts at least until the known rate grants so many: one for the probe, and one in which a debt for the refused
 /// call is paid off.
 const PROBE_ROOM: f64 = 2.0;
@@ -54,10 +54,7 @@ pub enum GateNews {
     /// It passed.
     Passed,
     /// 429 (or 503): too fast.
-    TooFast {
-        /// The provider's wish, if it gave one.
-        retry_after: Option<Duration>,
-    },
+    TooFast,
     /// 429 about parallel tasks.
     SlotsFull,
 }
@@ -143,19 +140,22 @@ impl Gate {
         [self.closed_until, ceiling].into_iter().flatten().filter(|t| *t > now).min()
     }
 
-    /// The gate after an answer. `flight` counts what is in flight besides the submit that was answered.
+    /// The gate after an answer and the `Retry-After` that came with it, whatever else it said. `flight` counts what is in
+    /// flight besides the submit that was answered.
     pub fn hear(
         self,
         news: GateNews,
+        wish: Option<Duration>,
         flight: Flight,
         policy: &GatePolicy,
         now: Timestamp,
         dice: Dice,
     ) -> Gate {
-        match news {
+        let wish = wish.filter(|wish| *wish >= SHORTEST_WISH);
+        let heard = match news {
             GateNews::Nothing => self,
             GateNews::Passed => self.passed(flight, policy, now),
-            GateNews::TooFast { retry_after } => self.refused(retry_after, policy, now, dice),
+            GateNews::TooFast => self.refused(wish, policy, now, dice),
             GateNews::SlotsFull => {
                 let full = self.slot_refused(flight, now);
                 // With nothing of ours in flight the slots are somebody else's: nothing of ours can end, so wait.
@@ -166,6 +166,13 @@ impl Gate {
                 };
                 Gate { closed_until, ..full }
             }
+        };
+        match wish {
+            Some(wish) => {
+                let closed_until = heard.closed(now).max(Some(now + wish.min(LONGEST_QUIET)));
+                Gate { closed_until, ..heard }
+            }
+            None => heard,
         }
     }
 
@@ -173,7 +180,6 @@ impl Gate {
         let closed = self.closed(now);
         // Requests that were out together meet the same limit: one strike, however many they were.
         let strikes = if closed.is_some() { self.strikes.max(1) } else { self.strikes.saturating_add(1) };
-        let wish = wish.filter(|wish| *wish >= SHORTEST_WISH);
         let refilled =
             self.rate.map_or(Duration::ZERO, |rate| rate.time_for(PROBE_ROOM)).min(policy.cooldown_max);
         let wait = wish.unwrap_or_else(|| cooldown(strikes, policy, dice)).max(refilled).min(LONGEST_QUIET);
