@@ -136,14 +136,11 @@ impl Lane for SubmitLane {
             first_look,
         };
         let outcome = self.answers.read(job, &reader, evidence).await?;
-        let quiet = self.quiet(&outcome);
-        if let Some(wait) = quiet {
+        if let Some(wait) = self.quiet(&outcome) {
             self.api.latch().close(wait);
         }
         self.keep(outcome).await?;
-        if quiet.is_some() {
-            self.api.latch().committed();
-        }
+        self.api.latch().committed();
         Ok(())
     }
 }
