@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{job::Reason, time::Timestamp};
+use super::{
+    job::Reason,
+    time::{CLOCK_STEP, Timestamp},
+};
 
 /// The first free probe of a refused key: a rotated key or a provider's hiccup is noticed without a command.
 const KEY_PROBE_EVERY: Duration = Duration::from_secs(300);
@@ -14,8 +17,6 @@ const CREDITS_PROBE_EVERY: Duration = Duration::from_secs(900);
 const PROBE_SHARE_OF_AGE: f64 = 0.25;
 /// The rarest probe. A probe further away was put there by a clock that has jumped back since.
 const PROBE_SLOWEST: Duration = Duration::from_secs(3600);
-/// A clock that is set back by less than this is one that is kept right.
-const CLOCK_STEP: Duration = Duration::from_secs(60);
 
 /// Which hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -268,6 +269,7 @@ mod tests {
             quiet.holds(ahead) && quiet.holds(ahead + 119 * MINUTE) && !quiet.holds(ahead + 120 * MINUTE)
         );
         assert!(quiet.holds(ahead - Duration::from_secs(2)), "a clock that is kept right");
+        assert!(quiet.holds(ahead - 59 * MINUTE), "a clock that was wrong by a zone");
         assert!(!quiet.holds(T0));
         let paused = Hold::new(HoldName::Paused, "a person".into(), ahead);
         assert!(paused.holds(T0), "what a person says has no end");

@@ -2,8 +2,9 @@
 //!
 //! The gate's row is the truth, but between reading a 429 and committing it there are intents that were admitted before:
 //! the latch closes the moment the answer's head is read (its body may take as long as a submit may), and is looked at when the connection stands and nothing is left but
-//! to write the request. What it stops certainly never left. A person's lift reaches it by the row: a job that was
-//! claimed after everything here was committed was admitted by the row, so the latch opens.
+//! to write the request. What it stops certainly never left. A person's lift reaches it by the row: while the
+//! row still asks for quiet nobody claims past the latch, so a job that was claimed after everything here was committed was
+//! let go by a row without a quiet, and the latch opens. A row whose quiet a clock has jumped over opens nothing.
 
 use std::{
     error::Error,
@@ -72,7 +73,13 @@ impl Latch {
 
     /// Whether nothing may leave.
     pub fn holds(&self) -> bool {
-        self.quiet().until.is_some_and(|until| Instant::now() < until)
+        self.holds_for().is_some()
+    }
+
+    /// For how long nothing may leave, if nothing may.
+    pub fn holds_for(&self) -> Option<Duration> {
+        let left = self.quiet().until?.saturating_duration_since(Instant::now());
+        Some(left).filter(|left| !left.is_zero())
     }
 
     fn quiet(&self) -> MutexGuard<'_, Quiet> {

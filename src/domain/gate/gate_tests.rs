@@ -8,7 +8,7 @@ use super::{
     super::{
         arbitrary::{self, T0},
         retry::Dice,
-        time::Timestamp,
+        time::{CLOCK_STEP, Timestamp},
     },
     Admission, Flight, Gate, GateNews, GatePolicy, LONGEST_QUIET,
 };
@@ -134,13 +134,18 @@ impl World {
                 Admission::Go(_) => {}
                 Admission::ClosedUntil(until) => {
                     assert!(
-                        until > now && until.since(now) <= LONGEST_QUIET,
+                        until > now && until.since(now) <= LONGEST_QUIET + CLOCK_STEP,
                         "closed at {now} until {until}"
                     );
                     assert!(matches!(alone(until), Admission::Go(_)), "{until} came and it stayed closed");
                 }
                 Admission::Full => panic!("full of nothing"),
             }
+        }
+        // A clock that is set back a little opens nothing.
+        if let (Admission::ClosedUntil(until), Some(_)) = (self.admits(), self.gate.closed(self.now)) {
+            let earlier = self.gate.admits(self.flight(), &self.policy, self.now - CLOCK_STEP);
+            assert_eq!(earlier, Admission::ClosedUntil(until), "opened by a clock that was set back");
         }
     }
 }

@@ -17,7 +17,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use self::{rate::Rate, slots::Ceiling};
-use super::{retry::Dice, time::Timestamp};
+use super::{
+    retry::Dice,
+    time::{CLOCK_STEP, Timestamp},
+};
 
 /// Waits after the first, second … refusal in a row without `Retry-After` (provider.md: one user needed ten minutes
 /// of quiet). Scaled by `submit.cooldown` (2 s) and bounded by `submit.cooldown_max`.
@@ -128,16 +131,16 @@ impl Gate {
         Gate { rate: self.rate.map(|rate| rate.take(n, now)), ..self }
     }
 
-    /// The end of the quiet, while it lasts. A clock that jumped back must not close the gate for longer than any
-    /// wish of the provider.
-    fn closed(&self, now: Timestamp) -> Option<Timestamp> {
-        self.closed_until.filter(|until| *until > now && until.since(now) <= LONGEST_QUIET)
+    /// The end of the quiet, while it lasts. A clock that was set right does not end it, and one that jumped back by days
+    /// does not make it last for days.
+    pub fn closed(&self, now: Timestamp) -> Option<Timestamp> {
+        self.closed_until.filter(|until| *until > now && until.since(now) <= LONGEST_QUIET + CLOCK_STEP)
     }
 
     /// When time alone, without any answer, admits more.
     pub fn opens_at(&self, now: Timestamp) -> Option<Timestamp> {
         let ceiling = self.ceiling.map(|c| c.retry_at);
-        [self.closed_until, ceiling].into_iter().flatten().filter(|t| *t > now).min()
+        [self.closed(now), ceiling].into_iter().flatten().filter(|t| *t > now).min()
     }
 
     /// The gate after an answer and the `Retry-After` that came with it, whatever else it said. `flight` counts what is in
