@@ -77,6 +77,25 @@ async fn intents_from_before_a_refusal_do_not_leave_after_it() {
     rig.check().await;
 }
 
+/// A proxy that answers for a provider which is down makes one doubt, not one of every job.
+#[tokio::test]
+async fn an_outage_stops_the_others() {
+    let (mut rig, jobs) = rig("generate:504-empty@1-99", WORKERS).await;
+    (rig.config.submit.cooldown, rig.config.submit.cooldown_max) = (ms(60_000), ms(600_000));
+    let lane = rig.submit_lane();
+    for (_, intent) in lane.look(WORKERS, &HashSet::new()).await.unwrap().work {
+        lane.step(intent).await.unwrap();
+    }
+    assert_eq!(rig.posts().len(), 1);
+    assert_eq!(rig.label(jobs[0]).await, Label::InDoubt);
+    for id in &jobs[1..] {
+        assert_eq!(rig.label(*id).await, Label::Queued);
+    }
+    let look = lane.look(WORKERS, &HashSet::new()).await.unwrap();
+    assert!(look.work.is_empty() && look.next_at.is_some());
+    rig.check().await;
+}
+
 /// The row's quiet is over by a clock that was set forward: in this process nothing leaves all the same, nor is it claimed
 /// again and again.
 #[tokio::test]

@@ -152,13 +152,13 @@ impl Lane for SubmitLane {
 }
 
 impl SubmitLane {
-    /// For how long whoever does not know of this answer yet must not leave. After a refusal without a wish, or with one
+    /// For how long whoever does not know of this answer yet must not leave. After a refusal or an outage without a wish, or with one
     /// for no time at all, the first cooldown is enough: by its end everybody knows what the gate made of it.
     fn quiet(&self, outcome: &SubmitOutcome) -> Option<Duration> {
         let wish = outcome.plan.retry_after.filter(|wish| *wish >= SHORTEST_WISH);
         match outcome.plan.gate {
-            GateNews::TooFast => wish.max(Some(self.policy.gate.cooldown)),
-            GateNews::Nothing | GateNews::Passed | GateNews::SlotsFull => wish,
+            GateNews::TooFast | GateNews::Outage => wish.max(Some(self.policy.gate.cooldown)),
+            GateNews::Nothing | GateNews::Answered | GateNews::Passed | GateNews::SlotsFull => wish,
         }
     }
 

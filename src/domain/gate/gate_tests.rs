@@ -41,6 +41,8 @@ fn news() -> impl Strategy<Value = GateNews> {
         4 => Just(GateNews::Passed),
         2 => Just(GateNews::TooFast),
         1 => Just(GateNews::SlotsFull),
+        1 => Just(GateNews::Answered),
+        2 => Just(GateNews::Outage),
     ]
 }
 
@@ -113,7 +115,7 @@ impl World {
             Admission::Go(n) => {
                 assert!(self.now >= self.quiet_until, "sent into the quiet that the provider asked for");
                 assert!(n >= 1 && self.flight().all() + n <= self.policy.max_in_flight, "{n} more");
-                if self.gate.strikes > 0 {
+                if self.gate.strikes > 0 || self.gate.outages > 0 {
                     assert_eq!((n, self.on_the_wire), (1, 0), "one probe at a time");
                 }
             }

@@ -2,7 +2,9 @@
 //!
 //! Two limits of the provider are not published: a rate, and a number of parallel tasks. A plain 429 closes the gate
 //! for a while, and what is known of the rate paces what leaves after it ([`rate`]); one that speaks of parallel tasks
-//! lowers the number of slots ([`slots`]).
+//! lowers the number of slots ([`slots`]). Where nobody answers, or something in front of the provider does, it closes too:
+//! ten minutes of a broken proxy would else put a thousand jobs in doubt, each counted as spent until a person has looked,
+//! and a weekend without a network would leave a million tries on record. One probe at a time finds out when it is over.
 
 pub mod rate;
 pub mod slots;
@@ -52,14 +54,18 @@ pub struct GatePolicy {
 /// What a submit's answer says to the gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GateNews {
-    /// Nothing: the answer says nothing about limits.
+    /// Nothing: it says neither that the provider answers nor that it does not.
     Nothing,
+    /// The provider answered, and said nothing about limits.
+    Answered,
     /// It passed.
     Passed,
     /// 429 (or 503): too fast.
     TooFast,
     /// 429 about parallel tasks.
     SlotsFull,
+    /// Nobody knows what became of it, or it could not even be sent: a lost answer, a 5xx, no network.
+    Outage,
 }
 
 /// What holds the provider's slots, or may.
@@ -86,6 +92,8 @@ pub struct Gate {
     pub closed_until: Option<Timestamp>,
     /// Refusals in a row. While there are any, one probe at a time.
     pub strikes: u32,
+    /// Outages in a row, paced as refusals are. They say nothing about the rate.
+    pub outages: u32,
     /// Tasks in flight that are tried; 0 = not yet decided (`start_in_flight`).
     pub slots: u32,
     /// The known ceiling.
@@ -112,7 +120,7 @@ impl Gate {
             return Admission::ClosedUntil(until);
         }
         let room = self.room(flight, policy, now);
-        let probing = self.strikes > 0;
+        let probing = self.is_probing();
         if room == 0 || (probing && flight.on_the_wire > 0) {
             return Admission::Full;
         }
@@ -124,6 +132,10 @@ impl Gate {
                 Err(at) => Admission::ClosedUntil(at),
             },
         }
+    }
+
+    fn is_probing(&self) -> bool {
+        self.strikes > 0 || self.outages > 0
     }
 
     /// The gate after `n` submits left; the same as before while no rate is known.
@@ -155,12 +167,17 @@ impl Gate {
         dice: Dice,
     ) -> Gate {
         let wish = wish.filter(|wish| *wish >= SHORTEST_WISH);
+        // Who answers while the gate is closed was asked before it closed.
+        let over = self.closed(now).is_none();
+        let reached = Gate { outages: if over { 0 } else { self.outages }, ..self };
         let heard = match news {
             GateNews::Nothing => self,
+            GateNews::Answered => reached,
+            GateNews::Outage => self.unanswered(policy, now, dice),
             GateNews::Passed => self.passed(flight, policy, now),
-            GateNews::TooFast => self.refused(wish, policy, now, dice),
+            GateNews::TooFast => reached.refused(wish, policy, now, dice),
             GateNews::SlotsFull => {
-                let full = self.slot_refused(flight, now);
+                let full = reached.slot_refused(flight, now);
                 // With nothing of ours in flight the slots are somebody else's: nothing of ours can end, so wait.
                 let closed_until = if flight.all() == 0 {
                     self.closed(now).max(Some(now + slots::CEILING_WAIT))
@@ -181,8 +198,7 @@ impl Gate {
 
     fn refused(self, wish: Option<Duration>, policy: &GatePolicy, now: Timestamp, dice: Dice) -> Gate {
         let closed = self.closed(now);
-        // Requests that were out together meet the same limit: one strike, however many they were.
-        let strikes = if closed.is_some() { self.strikes.max(1) } else { self.strikes.saturating_add(1) };
+        let strikes = self.one_more(self.strikes, now);
         let refilled =
             self.rate.map_or(Duration::ZERO, |rate| rate.time_for(PROBE_ROOM)).min(policy.cooldown_max);
         let wait = wish.unwrap_or_else(|| cooldown(strikes, policy, dice)).max(refilled).min(LONGEST_QUIET);
@@ -199,15 +215,26 @@ impl Gate {
         Gate { closed_until, strikes, rate, ..self }
     }
 
+    /// Requests that were out together meet the same limit: one strike, however many they were.
+    fn one_more(&self, in_a_row: u32, now: Timestamp) -> u32 {
+        if self.closed(now).is_some() { in_a_row.max(1) } else { in_a_row.saturating_add(1) }
+    }
+
+    fn unanswered(self, policy: &GatePolicy, now: Timestamp, dice: Dice) -> Gate {
+        let outages = self.one_more(self.outages, now);
+        let wait = cooldown(outages, policy, dice).min(LONGEST_QUIET);
+        Gate { closed_until: self.closed(now).max(Some(now + wait)), outages, ..self }
+    }
+
     fn passed(self, flight: Flight, policy: &GatePolicy, now: Timestamp) -> Gate {
         let rate = self.rate.and_then(Rate::pass);
         let gate = Gate { rate, ..self.slot_passed(flight, policy, now) };
         // What passed before a refusal that overtook it says nothing about the quiet asked for since.
         match self.closed(now) {
             Some(_) => gate,
-            None if self.strikes > 0 => {
+            None if self.is_probing() => {
                 let rate = gate.rate.map(|rate| rate.reopen(now));
-                Gate { closed_until: None, strikes: 0, rate, ..gate }
+                Gate { closed_until: None, strikes: 0, outages: 0, rate, ..gate }
             }
             None => Gate { closed_until: None, ..gate },
         }

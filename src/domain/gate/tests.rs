@@ -69,6 +69,32 @@ fn a_later_answer_never_shortens_the_quiet() {
 }
 
 #[test]
+fn outages_close_it_longer_each_time_and_any_answer_opens_it() {
+    let mut gate = paced();
+    let (rate, mut now) = (gate.rate, T0 + secs(4));
+    for expected in [2, 5, 15, 30, 60, 120, 300, 600, 600] {
+        gate = gate.hear(GateNews::Outage, None, flight(0, 1), &POLICY, now, Dice::new(MID));
+        let until = gate.closed_until.unwrap();
+        assert_eq!(until.since(now).as_secs_f64().round(), f64::from(expected));
+        assert_eq!(gate.rate, rate, "it says nothing about the rate");
+        let late = gate.hear(GateNews::Answered, None, flight(0, 1), &POLICY, now, Dice::new(MID));
+        assert_eq!(late, gate, "asked before it closed");
+        now = until;
+        assert_eq!(gate.admits(flight(0, 1), &POLICY, now), Admission::Go(1));
+        assert_eq!(gate.admits(flight(1, 1), &POLICY, now), Admission::Full, "one probe");
+    }
+    for news in [GateNews::Answered, GateNews::Passed, GateNews::SlotsFull, GateNews::TooFast] {
+        let open = gate.hear(news, None, flight(0, 1), &POLICY, now, Dice::new(MID));
+        assert_eq!(open.outages, 0, "{news:?}");
+    }
+    let unheard = gate.hear(GateNews::Nothing, None, flight(0, 1), &POLICY, now, Dice::new(MID));
+    assert_eq!(unheard, gate);
+    let fresh = Gate::default().hear(GateNews::Outage, None, flight(0, 1), &POLICY, T0, Dice::new(MID));
+    let open = fresh.hear(GateNews::Answered, None, flight(0, 0), &POLICY, T0 + secs(3), Dice::new(MID));
+    assert_eq!(open.admits(flight(0, 0), &POLICY, T0 + secs(3)), Admission::Go(3), "all at once");
+}
+
+#[test]
 fn a_burst_of_refusals_is_one_strike() {
     let once = too_fast(Gate::default(), None, T0);
     assert_eq!((0..20).fold(Gate::default(), |gate, _| too_fast(gate, None, T0)), once);

@@ -153,10 +153,10 @@ fn meaning(answer: &SubmitAnswer, facts: &SubmitFacts, now: Timestamp, dice: Dic
             error: None,
         },
         SubmitAnswer::Refused(failure) => {
-            plain(Event::SubmitRefused { attempt, failure: failure.clone() }, GateNews::Nothing, now)
+            plain(Event::SubmitRefused { attempt, failure: failure.clone() }, GateNews::Answered, now)
         }
         SubmitAnswer::Unknown { why } => {
-            plain(Event::SubmitUnknown { attempt, why: why.clone() }, GateNews::Nothing, now)
+            plain(Event::SubmitUnknown { attempt, why: why.clone() }, GateNews::Outage, now)
         }
         SubmitAnswer::Deferred { why, message } => deferred(*why, message, facts, now, dice),
     }
@@ -197,10 +197,10 @@ fn deferred(why: Deferral, message: &str, facts: &SubmitFacts, now: Timestamp, d
         }
         Deferral::SlotsFull => later("RATE_LIMITED", Duration::ZERO, GateNews::SlotsFull, None),
         Deferral::NoCredits => {
-            later("INSUFFICIENT_CREDITS", Duration::ZERO, GateNews::Nothing, held(HoldName::Credits))
+            later("INSUFFICIENT_CREDITS", Duration::ZERO, GateNews::Answered, held(HoldName::Credits))
         }
         Deferral::KeyRefused => {
-            later("INVALID_API_KEY", Duration::ZERO, GateNews::Nothing, held(HoldName::Key))
+            later("INVALID_API_KEY", Duration::ZERO, GateNews::Answered, held(HoldName::Key))
         }
         Deferral::Moved => {
             // The key may be as good as ever: what to look at is the address.
@@ -211,18 +211,18 @@ fn deferred(why: Deferral, message: &str, facts: &SubmitFacts, now: Timestamp, d
         Deferral::Forbidden if facts.key_works == Some(true) => {
             let failure =
                 Failure { code: "FORBIDDEN".to_owned(), message: message.to_owned(), charged: Charged::No };
-            plain(Event::SubmitRefused { attempt, failure }, GateNews::Nothing, now)
+            plain(Event::SubmitRefused { attempt, failure }, GateNews::Answered, now)
         }
         Deferral::Forbidden => later("FORBIDDEN", Duration::ZERO, GateNews::Nothing, held(HoldName::Key)),
         Deferral::InternalError
             if facts.hold_on_internal_error || facts.internal_errors >= MAX_INTERNAL_ERRORS =>
         {
             let why = format!("{message} (INTERNAL_ERROR, time {})", facts.internal_errors.saturating_add(1));
-            plain(Event::SubmitUnknown { attempt, why }, GateNews::Nothing, now)
+            plain(Event::SubmitUnknown { attempt, why }, GateNews::Outage, now)
         }
         Deferral::InternalError => {
             let wait = INTERNAL_ERROR.delay(facts.internal_errors.saturating_add(1), dice);
-            let mut plan = later("INTERNAL_ERROR", wait, GateNews::Nothing, None);
+            let mut plan = later("INTERNAL_ERROR", wait, GateNews::Outage, None);
             plan.event = Event::SubmitDeferred { attempt, why: message.to_owned(), reserved: true };
             plan
         }
