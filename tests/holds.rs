@@ -170,7 +170,8 @@ async fn a_trial_that_says_nothing_goes_on() {
     rig.store.try_key(t0).await.unwrap();
     let (tried, _) = claim(&rig, &rig.store, t0).await;
     refuse(&rig, tried[0], Deferral::NotSent, "no route", t0).await;
-    assert_eq!(claim(&rig, &rig.store, t0).await.0.len(), 1);
+    assert_eq!(claim(&rig, &rig.store, t0).await.0.len(), 0, "the gate paces what could not be sent");
+    assert_eq!(claim(&rig, &rig.store, t0 + MINUTE).await.0.len(), 1);
 }
 
 /// A person who says `resume` ends the trial, too.

@@ -15,13 +15,11 @@ use super::super::{
 
 /// Times that a documented `INTERNAL_ERROR` of one job is retried by itself; the next makes it `in_doubt`.
 pub const MAX_INTERNAL_ERRORS: u32 = 2;
-/// Waits between tries of a request that did not leave.
-const NOT_SENT: Backoff = Backoff { base: Duration::from_secs(2), max: Duration::from_secs(300) };
 /// Waits between tries after the provider's own `INTERNAL_ERROR`.
 const INTERNAL_ERROR: Backoff = Backoff { base: Duration::from_secs(20), max: Duration::from_secs(120) };
 /// The longest wait that any plan asks of a queued job. One that is due later, and not by a person's `not_before`, was put
 /// off by a clock that has jumped back since: it is due now.
-pub const LONGEST_DEFERRAL: Duration = NOT_SENT.max;
+pub const LONGEST_DEFERRAL: Duration = INTERNAL_ERROR.max;
 
 /// What a submit came to. Everything that is not certainly one of the other three is [`SubmitAnswer::Unknown`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,7 +83,7 @@ pub struct SubmitFacts {
     pub internal_errors: u32,
     /// The answer's `Retry-After`, whatever else it says.
     pub retry_after: Option<Duration>,
-    /// Attempts of this job that never left, in a row.
+    /// Attempts of this job that never left, in a row. The gate paces them now, so that no plan reads it.
     pub not_sent: u32,
     /// For a 403: whether a free status call with the same key works; `None` where nobody asked.
     pub key_works: Option<bool>,
@@ -187,9 +185,8 @@ fn deferred(why: Deferral, message: &str, facts: &SubmitFacts, now: Timestamp, d
         Deferral::Held => {
             SubmitPlan { error: None, ..later("HELD_BACK", Duration::ZERO, GateNews::Nothing, None) }
         }
-        Deferral::NotSent => {
-            later("NOT_SENT", NOT_SENT.delay(facts.not_sent.saturating_add(1), dice), GateNews::Nothing, None)
-        }
+        // The network is everybody's: one at a time finds out, instead of each job by itself, and every try is on record.
+        Deferral::NotSent => later("NOT_SENT", Duration::ZERO, GateNews::Outage, None),
         Deferral::RateLimited | Deferral::Unavailable => {
             let code = if why == Deferral::RateLimited { "RATE_LIMITED" } else { "UNAVAILABLE" };
             // The job itself may go at once: the gate decides when, so that it keeps its place.
