@@ -168,8 +168,13 @@ impl Hold {
         let now = self.since;
         let goes_on = earlier.holds(now) || earlier.is_on_trial(now);
         let since = if goes_on { earlier.since } else { now };
+        // Each quiet that was asked for is kept whole: a shorter one, heard later, ends no longer one.
+        let until = match (self.until, earlier.until.filter(|_| earlier.holds(now))) {
+            (Some(until), Some(before)) => Some(until.max(before)),
+            (until, _) => until,
+        };
         let sooner = earlier.probe_at.filter(|_| earlier.holds(now));
-        let renewed = Hold { since, ..self };
+        let renewed = Hold { since, until, ..self };
         let later = renewed.next_probe(now);
         let probe_at = match (renewed.probe_at, later) {
             (Some(_), Some(later)) => Some(sooner.map_or(later, |sooner| sooner.min(later))),
@@ -251,6 +256,8 @@ mod tests {
         let next = quiet(T0 + 200 * MINUTE).renewing(&quiet(T0));
         assert_eq!(next, quiet(T0 + 200 * MINUTE));
         assert_eq!(quiet(T0 + MINUTE).renewing(&quiet(T0)).since, T0);
+        let shorter = Hold { until: Some(T0 + 61 * MINUTE), ..quiet(T0 + MINUTE) };
+        assert_eq!(shorter.renewing(&quiet(T0)).until, Some(T0 + 120 * MINUTE), "the longer one is kept");
         // What is set without a probe stays without one: a person's word, or nothing to probe.
         let bare = Hold { probe_at: None, ..first.clone() };
         assert_eq!(bare.clone().renewing(&bare), bare);
