@@ -140,7 +140,7 @@ async fn a_key_that_works_again_is_tried_by_one_job_first() {
     );
     // A status call works, a submit does not: the endpoint has moved, say.
     let t1 = t0 + 60 * MINUTE;
-    rig.store.try_key(t1).await.unwrap();
+    rig.store.try_key().await.unwrap();
     let (tried, _) = claim(&rig, &rig.store, t1).await;
     assert_eq!(tried.len(), 1);
     assert_eq!(claim(&rig, &rig.store, t1).await.0, [], "one at a time");
@@ -155,7 +155,7 @@ async fn a_key_that_works_again_is_tried_by_one_job_first() {
     assert_eq!(claim(&rig, &rig.store, t1 + MINUTE).await, (vec![], hold.probe_at));
     // Now it is back.
     let t2 = t1 + 15 * MINUTE;
-    rig.store.try_key(t2).await.unwrap();
+    rig.store.try_key().await.unwrap();
     let (tried, _) = claim(&rig, &rig.store, t2).await;
     accept(&rig, tried[0], t2).await;
     assert_eq!(rig.held().await, []);
@@ -167,7 +167,7 @@ async fn a_key_that_works_again_is_tried_by_one_job_first() {
 async fn a_trial_that_says_nothing_goes_on() {
     let (rig, t0) = three().await;
     rig.store.hold(Hold::new(HoldName::Key, "401".into(), t0)).await.unwrap();
-    rig.store.try_key(t0).await.unwrap();
+    rig.store.try_key().await.unwrap();
     let (tried, _) = claim(&rig, &rig.store, t0).await;
     refuse(&rig, tried[0], Deferral::NotSent, "no route", t0).await;
     assert_eq!(claim(&rig, &rig.store, t0).await.0.len(), 0, "the gate paces what could not be sent");
@@ -179,7 +179,7 @@ async fn a_trial_that_says_nothing_goes_on() {
 async fn a_resume_needs_no_trial() {
     let (rig, t0) = three().await;
     rig.store.hold(Hold::new(HoldName::Key, "401".into(), t0)).await.unwrap();
-    rig.store.try_key(t0).await.unwrap();
+    rig.store.try_key().await.unwrap();
     rig.store.lift(vec![HoldName::Key]).await.unwrap();
     assert_eq!(claim(&rig, &rig.store, t0).await.0.len(), 3);
 }

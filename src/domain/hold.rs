@@ -131,11 +131,12 @@ impl Hold {
     }
 
     /// Whether it still holds at `now`. An end that is further away than it was at first was set by a clock that has
-    /// jumped back since: nobody knows any more when it is, so it has come.
+    /// jumped back since: nobody knows any more when it is, so it has come. One that is not after the beginning (a key on
+    /// trial) has come by every clock.
     pub fn holds(&self, now: Timestamp) -> bool {
         self.until.is_none_or(|until| {
             let at_first = until.since(self.since).saturating_add(CLOCK_STEP);
-            now < until && until.since(now) <= at_first
+            self.since < until && now < until && until.since(now) <= at_first
         })
     }
 
@@ -278,6 +279,12 @@ mod tests {
         assert!(quiet.holds(ahead - Duration::from_secs(2)), "a clock that is kept right");
         assert!(quiet.holds(ahead - 59 * MINUTE), "a clock that was wrong by a zone");
         assert!(!quiet.holds(T0));
+        let trial =
+            Hold { until: Some(ahead), probe_at: None, ..Hold::new(HoldName::Key, "401".into(), ahead) };
+        assert!(
+            trial.is_on_trial(ahead - MINUTE),
+            "a clock that was set back leaves no hold without a probe"
+        );
         let paused = Hold::new(HoldName::Paused, "a person".into(), ahead);
         assert!(paused.holds(T0), "what a person says has no end");
     }
