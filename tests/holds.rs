@@ -174,6 +174,19 @@ async fn a_trial_that_says_nothing_goes_on() {
     assert_eq!(claim(&rig, &rig.store, t0 + MINUTE).await.0.len(), 1);
 }
 
+/// A task whose end is a word that klingd does not know holds its slot for a day, not for ever.
+#[tokio::test]
+async fn a_task_that_never_ends_gives_its_slot_back() {
+    let (mut rig, t0) = three().await;
+    (rig.config.submit.start_in_flight, rig.config.submit.max_in_flight) = (1, 1);
+    let (sent, _) = claim(&rig, &rig.store, t0).await;
+    assert_eq!(sent.len(), 1);
+    accept(&rig, sent[0], t0).await;
+    let day = 24 * 60 * MINUTE;
+    assert_eq!(claim(&rig, &rig.store, t0 + day - MINUTE).await.0.len(), 0);
+    assert_eq!(claim(&rig, &rig.store, t0 + day + MINUTE).await.0.len(), 1);
+}
+
 /// A person who says `resume` ends the trial, too.
 #[tokio::test]
 async fn a_resume_needs_no_trial() {
