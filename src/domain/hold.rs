@@ -18,6 +18,10 @@ const PROBE_SHARE_OF_AGE: f64 = 0.25;
 /// The rarest probe. A probe further away was put there by a clock that has jumped back since.
 const PROBE_SLOWEST: Duration = Duration::from_secs(3600);
 
+/// An end that is further away is for a person to judge: `Retry-After` can ask for a year, and whoever runs the queue until
+/// it is idle must hear of it. A closed gate, which ends within this, is waited for.
+const WORTH_WAITING: Duration = Duration::from_secs(3600);
+
 /// Which hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -140,9 +144,11 @@ impl Hold {
         })
     }
 
-    /// Whether nothing but a person ends it: it has no end of its own, and no probe is due that may lift it.
+    /// Whether nothing but a person ends it soon: its end, if it has any, is not worth waiting for, and no probe is due that
+    /// may lift it.
     pub fn needs_person(&self, now: Timestamp) -> bool {
-        self.holds(now) && self.until.is_none() && !self.probe_is_due(now)
+        let far = self.until.is_none_or(|until| until.since(now) > WORTH_WAITING);
+        self.holds(now) && far && !self.probe_is_due(now)
     }
 
     /// Whether it is time to find out if what it stands for is mended.
@@ -284,6 +290,10 @@ mod tests {
         assert!(
             trial.is_on_trial(ahead - MINUTE),
             "a clock that was set back leaves no hold without a probe"
+        );
+        assert!(
+            quiet.needs_person(ahead) && !quiet.needs_person(ahead + 60 * MINUTE),
+            "an hour is waited for"
         );
         let paused = Hold::new(HoldName::Paused, "a person".into(), ahead);
         assert!(paused.holds(T0), "what a person says has no end");
