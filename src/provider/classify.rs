@@ -3,13 +3,18 @@
 //! The two tables are provider.md's, row by row. An answer counts as *not charged* only where a row says so;
 //! everything else is unknown, and so is every answer that carries a task id without accepting.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
-use super::{retry_after::retry_after, task_id, text::clean, wire};
+use super::{
+    retry_after::{retry_after, retry_after_at},
+    task_id,
+    text::clean,
+    wire,
+};
 use crate::domain::{
-    TaskId,
+    TaskId, Timestamp,
     adopt::Echo,
     evidence::{Evidence, Phase, TransportFailure},
     plan::{
@@ -34,9 +39,10 @@ pub fn submit(evidence: &Evidence) -> SubmitAnswer {
     }
 }
 
-/// The quiet that the answer to a submit asks for, whatever else it says and even where its body was cut.
-pub fn wish(evidence: &Evidence) -> Option<Duration> {
-    retry_after(|name| evidence.header(name))
+/// The quiet that the answer to a submit asks for at `now`, whatever else it says and even where its body was cut.
+pub fn wish(evidence: &Evidence, now: Timestamp) -> Option<Duration> {
+    let now = SystemTime::UNIX_EPOCH + now.since(Timestamp::from_millis(0));
+    retry_after_at(|name| evidence.header(name), now)
 }
 
 /// What a status answer says of the task that was asked for, and what it repeats of its request.

@@ -258,7 +258,7 @@ fn the_providers_wish_is_passed_on() {
         let whole = Evidence { headers: headers.clone(), ..whole(status, body) };
         let cut = TransportFailure { phase: Phase::Body, message: "reset".to_owned() };
         for evidence in [whole.clone(), Evidence { transport: Some(cut), ..whole }] {
-            assert_eq!(wish(&evidence), Some(Duration::from_secs(17)), "{status}");
+            assert_eq!(wish(&evidence, Timestamp::from_millis(0)), Some(Duration::from_secs(17)), "{status}");
         }
     }
 }
