@@ -210,7 +210,7 @@ impl Gate {
             Some(rate) if strikes == 1 && closed.is_none() => {
                 Some(rate.refuse(now, closed_until.unwrap_or(now)))
             }
-            known => known,
+            known => known.map(|rate| rate.refused_again(now)),
         };
         Gate { closed_until, strikes, rate, ..self }
     }
@@ -227,7 +227,7 @@ impl Gate {
     }
 
     fn passed(self, flight: Flight, policy: &GatePolicy, now: Timestamp) -> Gate {
-        let rate = self.rate.and_then(Rate::pass);
+        let rate = self.rate.and_then(|rate| rate.pass(now));
         let gate = Gate { rate, ..self.slot_passed(flight, policy, now) };
         // What passed before a refusal that overtook it says nothing about the quiet asked for since.
         match self.closed(now) {

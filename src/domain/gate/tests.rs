@@ -217,6 +217,17 @@ fn a_clock_that_jumps_neither_stops_the_pace_nor_makes_a_burst() {
 }
 
 #[test]
+fn a_rate_is_forgotten_after_a_day_without_a_refusal() {
+    let passes =
+        |gate: Gate, at| gate.hear(GateNews::Passed, None, flight(0, 0), &POLICY, at, Dice::new(MID));
+    let day = secs(86_400);
+    assert!(passes(paced(), T0 + day - secs(1)).rate.is_some());
+    assert_eq!(passes(paced(), T0 + day).rate, None);
+    let again = too_fast(paced(), None, T0 + day - secs(60));
+    assert!(passes(again, T0 + day + secs(60)).rate.is_some(), "it was refused again");
+}
+
+#[test]
 fn a_person_who_lifts_the_quiet_opens_it() {
     let gate = too_fast(paced(), Some(100), T0 + secs(4));
     let lifted = Gate { closed_until: None, ..gate };
