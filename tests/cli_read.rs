@@ -171,6 +171,7 @@ impl Queue {
             event: event(attempt),
             due_at: now,
             gate: GateNews::Nothing,
+            retry_after: None,
             hold: None,
             error: None,
         };

@@ -34,7 +34,8 @@ async fn rendered(rig: &Rig, job: JobId, attempt: AttemptNo, at: Timestamp) {
     let gate = daemon::claim_policy(&rig.config, "").gate;
     let task = TaskId::parse(&format!("n75rig{job}")).unwrap();
     let event = Event::Accepted { attempt, task, charged: None, source: Source::Provider };
-    let plan = SubmitPlan { event, due_at: at, gate: GateNews::Nothing, hold: None, error: None };
+    let plan =
+        SubmitPlan { event, due_at: at, gate: GateNews::Nothing, retry_after: None, hold: None, error: None };
     let (evidence, dice) = (Evidence::default(), Dice::new(0.5));
     let outcome = SubmitOutcome { job, attempt, plan, evidence, note: None, gate, now: at, dice };
     rig.store.settle_submit(outcome).await.unwrap();

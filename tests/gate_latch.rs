@@ -11,6 +11,7 @@ use klingd::{
     store::view::AttemptRow,
     worker::Lane,
 };
+use sqlx::{ConnectOptions as _, sqlite::SqliteConnectOptions};
 
 const WORKERS: usize = 16;
 
@@ -74,6 +75,45 @@ async fn intents_from_before_a_refusal_do_not_leave_after_it() {
     }
     assert_eq!(rig.posts().len(), 2);
     rig.check().await;
+}
+
+/// A proxy that answers for a provider which is down makes one doubt, not one of every job.
+#[tokio::test]
+async fn an_outage_stops_the_others() {
+    let (mut rig, jobs) = rig("generate:504-empty@1-99", WORKERS).await;
+    (rig.config.submit.cooldown, rig.config.submit.cooldown_max) = (ms(60_000), ms(600_000));
+    let lane = rig.submit_lane();
+    for (_, intent) in lane.look(WORKERS, &HashSet::new()).await.unwrap().work {
+        lane.step(intent).await.unwrap();
+    }
+    assert_eq!(rig.posts().len(), 1);
+    assert_eq!(rig.label(jobs[0]).await, Label::InDoubt);
+    for id in &jobs[1..] {
+        assert_eq!(rig.label(*id).await, Label::Queued);
+    }
+    let look = lane.look(WORKERS, &HashSet::new()).await.unwrap();
+    assert!(look.work.is_empty() && look.next_at.is_some());
+    rig.check().await;
+}
+
+/// The row's quiet is over by a clock that was set forward: in this process nothing leaves all the same, nor is it claimed
+/// again and again.
+#[tokio::test]
+async fn a_clock_that_was_set_opens_nothing() {
+    let (rig, _) = rig("generate:429=60@1", 1).await;
+    let lane = rig.submit_lane();
+    for (_, intent) in lane.look(WORKERS, &HashSet::new()).await.unwrap().work {
+        lane.step(intent).await.unwrap();
+    }
+    let mut sql = SqliteConnectOptions::new().filename(rig.config.database()).connect().await.unwrap();
+    sqlx::query("UPDATE gate SET data = json_set(data, '$.closed_until', 1)")
+        .execute(&mut sql)
+        .await
+        .unwrap();
+    let look = lane.look(WORKERS, &HashSet::new()).await.unwrap();
+    assert_eq!(look.work.len(), 0);
+    assert!(look.next_at.is_some(), "it is looked at again when the latch opens");
+    assert_eq!(rig.posts().len(), 1);
 }
 
 /// The whole daemon with sixteen workers against a limit: what was stopped never arrived, and the quiet stays quiet.

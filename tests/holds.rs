@@ -58,12 +58,13 @@ async fn refuse(rig: &Rig, claimed: (JobId, AttemptNo), why: Deferral, message: 
     let facts = SubmitFacts {
         attempt: claimed.1,
         internal_errors: 0,
+        retry_after: None,
         not_sent: 0,
         key_works: None,
         hold_on_internal_error: false,
         poll_first: MINUTE,
     };
-    let answer = SubmitAnswer::Deferred { why, message: message.into(), retry_after: None };
+    let answer = SubmitAnswer::Deferred { why, message: message.into() };
     settle(rig, claimed, answered(&answer, &facts, now, Dice::new(0.5)), now).await;
 }
 
@@ -71,7 +72,8 @@ async fn accept(rig: &Rig, claimed: (JobId, AttemptNo), now: Timestamp) {
     let task = TaskId::parse(&format!("n75of{}", claimed.0)).unwrap();
     let charged = Some(Credits::new(common::PRICE));
     let event = Event::Accepted { attempt: claimed.1, task, charged, source: Source::Provider };
-    let plan = SubmitPlan { event, due_at: now, gate: GateNews::Passed, hold: None, error: None };
+    let plan =
+        SubmitPlan { event, due_at: now, gate: GateNews::Passed, retry_after: None, hold: None, error: None };
     settle(rig, claimed, plan, now).await;
 }
 
@@ -138,7 +140,7 @@ async fn a_key_that_works_again_is_tried_by_one_job_first() {
     );
     // A status call works, a submit does not: the endpoint has moved, say.
     let t1 = t0 + 60 * MINUTE;
-    rig.store.try_key(t1).await.unwrap();
+    rig.store.try_key().await.unwrap();
     let (tried, _) = claim(&rig, &rig.store, t1).await;
     assert_eq!(tried.len(), 1);
     assert_eq!(claim(&rig, &rig.store, t1).await.0, [], "one at a time");
@@ -153,7 +155,7 @@ async fn a_key_that_works_again_is_tried_by_one_job_first() {
     assert_eq!(claim(&rig, &rig.store, t1 + MINUTE).await, (vec![], hold.probe_at));
     // Now it is back.
     let t2 = t1 + 15 * MINUTE;
-    rig.store.try_key(t2).await.unwrap();
+    rig.store.try_key().await.unwrap();
     let (tried, _) = claim(&rig, &rig.store, t2).await;
     accept(&rig, tried[0], t2).await;
     assert_eq!(rig.held().await, []);
@@ -165,10 +167,24 @@ async fn a_key_that_works_again_is_tried_by_one_job_first() {
 async fn a_trial_that_says_nothing_goes_on() {
     let (rig, t0) = three().await;
     rig.store.hold(Hold::new(HoldName::Key, "401".into(), t0)).await.unwrap();
-    rig.store.try_key(t0).await.unwrap();
+    rig.store.try_key().await.unwrap();
     let (tried, _) = claim(&rig, &rig.store, t0).await;
     refuse(&rig, tried[0], Deferral::NotSent, "no route", t0).await;
-    assert_eq!(claim(&rig, &rig.store, t0).await.0.len(), 1);
+    assert_eq!(claim(&rig, &rig.store, t0).await.0.len(), 0, "the gate paces what could not be sent");
+    assert_eq!(claim(&rig, &rig.store, t0 + MINUTE).await.0.len(), 1);
+}
+
+/// A task whose end is a word that klingd does not know holds its slot for a day, not for ever.
+#[tokio::test]
+async fn a_task_that_never_ends_gives_its_slot_back() {
+    let (mut rig, t0) = three().await;
+    (rig.config.submit.start_in_flight, rig.config.submit.max_in_flight) = (1, 1);
+    let (sent, _) = claim(&rig, &rig.store, t0).await;
+    assert_eq!(sent.len(), 1);
+    accept(&rig, sent[0], t0).await;
+    let day = 24 * 60 * MINUTE;
+    assert_eq!(claim(&rig, &rig.store, t0 + day - MINUTE).await.0.len(), 0);
+    assert_eq!(claim(&rig, &rig.store, t0 + day + MINUTE).await.0.len(), 1);
 }
 
 /// A person who says `resume` ends the trial, too.
@@ -176,7 +192,7 @@ async fn a_trial_that_says_nothing_goes_on() {
 async fn a_resume_needs_no_trial() {
     let (rig, t0) = three().await;
     rig.store.hold(Hold::new(HoldName::Key, "401".into(), t0)).await.unwrap();
-    rig.store.try_key(t0).await.unwrap();
+    rig.store.try_key().await.unwrap();
     rig.store.lift(vec![HoldName::Key]).await.unwrap();
     assert_eq!(claim(&rig, &rig.store, t0).await.0.len(), 3);
 }

@@ -98,7 +98,14 @@ impl Queue {
         else {
             unreachable!("an answer to a submit")
         };
-        let plan = SubmitPlan { event, due_at: now, gate: GateNews::Nothing, hold: None, error: None };
+        let plan = SubmitPlan {
+            event,
+            due_at: now,
+            gate: GateNews::Nothing,
+            retry_after: None,
+            hold: None,
+            error: None,
+        };
         let (evidence, dice) = (Evidence::default(), Dice::new(0.5));
         let outcome = SubmitOutcome { job, attempt, plan, evidence, note: None, gate: GATE, now, dice };
         self.store.settle_submit(outcome).await.unwrap();

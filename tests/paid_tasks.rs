@@ -91,7 +91,14 @@ impl Queue {
 
     async fn answered(&self, attempt: AttemptNo, event: Event) {
         let now = now();
-        let plan = SubmitPlan { event, due_at: now, gate: GateNews::Nothing, hold: None, error: None };
+        let plan = SubmitPlan {
+            event,
+            due_at: now,
+            gate: GateNews::Nothing,
+            retry_after: None,
+            hold: None,
+            error: None,
+        };
         let (evidence, dice) = (Evidence::default(), Dice::new(0.5));
         let outcome =
             SubmitOutcome { job: self.id, attempt, plan, evidence, note: None, gate: GATE, now, dice };

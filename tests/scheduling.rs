@@ -45,7 +45,8 @@ async fn claimed(rig: &Rig, now: Timestamp) -> Vec<JobId> {
 async fn put_off(rig: &Rig, job: JobId, attempt: u32, due_at: Timestamp, now: Timestamp) {
     let attempt = AttemptNo(attempt);
     let event = Event::SubmitDeferred { attempt, why: "no route".into(), reserved: false };
-    let plan = SubmitPlan { event, due_at, gate: GateNews::Nothing, hold: None, error: None };
+    let plan =
+        SubmitPlan { event, due_at, gate: GateNews::Nothing, retry_after: None, hold: None, error: None };
     let config = &rig.config.submit;
     let gate = GatePolicy {
         start_in_flight: config.start_in_flight,

@@ -134,21 +134,27 @@ async fn doubt(rig: &Rig, id: JobId) -> String {
 
 /// One try without a provider; then with one.
 async fn is_not_sent(mut rig: Rig, elsewhere: &str) {
+    let cooldown = std::mem::replace(&mut rig.config.submit.cooldown, ms(5_000));
+    let cooldown_max = std::mem::replace(&mut rig.config.submit.cooldown_max, ms(600_000));
     let id = rig.enqueue("a fox").await;
+    let other = rig.enqueue("an owl").await;
+    rig.config.submit.workers = 1;
     let there = std::mem::replace(&mut rig.config.api.base_url, elsewhere.parse().unwrap());
     assert_eq!(rig.submit_step().await, 1);
     is(&rig, id, held(&[])).await;
     let waiting = rig.job(id).await;
     assert_eq!(error(&rig, id).await.code, "NOT_SENT");
     assert_eq!(waiting.paid_attempts, 0, "it costs no attempt");
-    assert!(waiting.due_at.unwrap() >= rig.attempts(id).await[0].started_at + ms(1000), "backoff");
-    assert_eq!(rig.submit_step().await, 0, "not before it is due");
+    assert!(waiting.due_at.unwrap() <= now(), "it keeps its place");
+    assert_eq!(rig.submit_step().await, 0, "the gate holds everybody");
+    assert_eq!(rig.attempts(other).await.len(), 0, "nobody else tries, and nothing of it is on record");
 
     rig.config.api.base_url = there;
-    rig.hurry(id).await;
+    (rig.config.submit.cooldown, rig.config.submit.cooldown_max) = (cooldown, cooldown_max);
+    rig.store.lift(vec![HoldName::Rate]).await.unwrap();
     assert_eq!(rig.run().await, Ended::Idle { failed: 0, needs_person: 0 });
     is(&rig, id, DONE).await;
-    assert_eq!(rig.posts().len(), 1);
+    assert_eq!(rig.posts().len(), 2);
     let made_at = rig.job(id).await.made_with.unwrap().base_url;
     assert_eq!(made_at, rig.sandbox.base_url(), "where its task was made, not where it could not be");
 }

@@ -118,7 +118,14 @@ async fn succeeded(
     let now = Clock.now();
     let task = TaskId::parse(&format!("n75bench{job}")).ok_or("no task id")?;
     let event = Event::Accepted { attempt, task, charged: Some(Credits::new(1)), source: Source::Provider };
-    let plan = SubmitPlan { event, due_at: now, gate: GateNews::Nothing, hold: None, error: None };
+    let plan = SubmitPlan {
+        event,
+        due_at: now,
+        gate: GateNews::Nothing,
+        retry_after: None,
+        hold: None,
+        error: None,
+    };
     let (evidence, dice) = (Evidence::default(), Dice::new(0.5));
     store.settle_submit(SubmitOutcome { job, attempt, plan, evidence, note: None, gate, now, dice }).await?;
     let event = Some(Event::Succeeded { outputs: 1, charged: None });

@@ -59,13 +59,13 @@ impl Client for Klingd {
 
     fn hear(&mut self, worker: usize, answer: Answer, now: Ms, tasks: u32) {
         self.busy[worker] = false;
-        let news = match answer {
-            Answer::Passed => GateNews::Passed,
-            Answer::TooFast { retry_after } => GateNews::TooFast { retry_after },
-            Answer::SlotsFull => GateNews::SlotsFull,
+        let (news, wish) = match answer {
+            Answer::Passed => (GateNews::Passed, None),
+            Answer::TooFast { retry_after } => (GateNews::TooFast, retry_after),
+            Answer::SlotsFull => (GateNews::SlotsFull, None),
         };
         let dice = Dice::new(self.rng.f64());
-        self.gate = self.gate.hear(news, self.flight(tasks), &self.policy, time(now), dice);
+        self.gate = self.gate.hear(news, wish, self.flight(tasks), &self.policy, time(now), dice);
     }
 }
 

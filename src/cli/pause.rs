@@ -87,7 +87,7 @@ fn parse(word: &str) -> Result<HoldName> {
 /// What `resume` did.
 struct Resumed {
     lifted: Vec<Hold>,
-    /// The gate was closed after a 429, and is open again.
+    /// The gate was closed, and is open again.
     gate_opened: bool,
     standing: Vec<Hold>,
 }
@@ -95,7 +95,7 @@ struct Resumed {
 async fn lift(store: Store, context: &Context, names: Vec<HoldName>) -> Result<Resumed> {
     let now = context.clock.now();
     let before = store.holds().await?;
-    let gate_closed = store.gate().await?.closed_until.is_some_and(|until| until > now);
+    let gate_closed = store.gate().await?.closed(now).is_some();
     let gate_opened = gate_closed && names.contains(&HoldName::Rate);
     let gone = store.lift(names).await?;
     let lifted = before.into_iter().filter(|hold| gone.contains(&hold.name)).collect();
@@ -126,7 +126,7 @@ impl Resumed {
             context.say(&format!("{} is lifted; it held since {since}: {}", name.as_str(), line(why)));
         }
         if self.gate_opened {
-            context.say("the gate is open again: the wait after the provider's 429 is over");
+            context.say("the gate is open again: the wait is over");
         }
         for name in asked.iter().filter(|name| !self.lifted.iter().any(|hold| hold.name == **name)) {
             if !(*name == HoldName::Rate && self.gate_opened) {

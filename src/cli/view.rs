@@ -94,7 +94,7 @@ impl View {
 
     /// Until when the gate is closed, if it is.
     pub fn closed_until(&self) -> Option<Timestamp> {
-        self.gate.closed_until.filter(|until| *until > self.now)
+        self.gate.closed(self.now)
     }
 }
 

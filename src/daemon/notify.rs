@@ -120,8 +120,8 @@ fn line(pulse: &Pulse, per_day: Option<Credits>, now: Timestamp, zone: &TimeZone
     if pulse.holds.iter().any(|hold| hold.is_on_trial(now)) {
         parts.push("the key is tried by one job at a time".to_owned());
     }
-    if let Some(until) = pulse.closed_until.filter(|until| *until > now) {
-        parts.push(format!("quiet until {}, as the provider asks", wall(until, now, zone)));
+    if let Some(until) = pulse.gate.closed(now) {
+        parts.push(format!("submits wait until {}", wall(until, now, zone)));
     }
     parts.join("; ")
 }
@@ -145,7 +145,10 @@ fn held(hold: &Hold, now: Timestamp, zone: &TimeZone) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{domain::HoldName, store::ledger::Sums};
+    use crate::{
+        domain::{HoldName, gate::Gate},
+        store::ledger::Sums,
+    };
 
     fn said(pulse: &Pulse, per_day: Option<u64>) -> String {
         // 2026-02-05T14:30:00Z.
@@ -180,12 +183,12 @@ mod tests {
         };
         let long = Hold::new(HoldName::Credits, "x".repeat(100), ago(24 * 60));
         let tried = Hold { until: Some(ago(1)), ..Hold::new(HoldName::Key, "401".into(), ago(60)) };
-        let closed_until = Some(ago(0) + Duration::from_secs(60));
+        let gate = Gate { closed_until: Some(ago(0) + Duration::from_secs(60)), ..Gate::default() };
         let lines = [
             said(&Pulse::default(), None),
             said(&busy(), Some(20_000)),
             said(&held, Some(20_000)),
-            said(&Pulse { queued: MANY, holds: vec![rate, long], closed_until, ..Pulse::default() }, None),
+            said(&Pulse { queued: MANY, holds: vec![rate, long], gate, ..Pulse::default() }, None),
             said(&Pulse { queued: 1, stuck: 1, holds: vec![tried], ..Pulse::default() }, None),
         ];
         insta::assert_snapshot!(lines.join("\n"));

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{job::Reason, time::Timestamp};
+use super::{
+    job::Reason,
+    time::{CLOCK_STEP, Timestamp},
+};
 
 /// The first free probe of a refused key: a rotated key or a provider's hiccup is noticed without a command.
 const KEY_PROBE_EVERY: Duration = Duration::from_secs(300);
@@ -14,8 +17,10 @@ const CREDITS_PROBE_EVERY: Duration = Duration::from_secs(900);
 const PROBE_SHARE_OF_AGE: f64 = 0.25;
 /// The rarest probe. A probe further away was put there by a clock that has jumped back since.
 const PROBE_SLOWEST: Duration = Duration::from_secs(3600);
-/// A clock that is set back by less than this is one that is kept right.
-const CLOCK_STEP: Duration = Duration::from_secs(60);
+
+/// An end that is further away is for a person to judge: `Retry-After` can ask for a year, and whoever runs the queue until
+/// it is idle must hear of it. A closed gate, which ends within this, is waited for.
+const WORTH_WAITING: Duration = Duration::from_secs(3600);
 
 /// Which hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -130,17 +135,20 @@ impl Hold {
     }
 
     /// Whether it still holds at `now`. An end that is further away than it was at first was set by a clock that has
-    /// jumped back since: nobody knows any more when it is, so it has come.
+    /// jumped back since: nobody knows any more when it is, so it has come. One that is not after the beginning (a key on
+    /// trial) has come by every clock.
     pub fn holds(&self, now: Timestamp) -> bool {
         self.until.is_none_or(|until| {
             let at_first = until.since(self.since).saturating_add(CLOCK_STEP);
-            now < until && until.since(now) <= at_first
+            self.since < until && now < until && until.since(now) <= at_first
         })
     }
 
-    /// Whether nothing but a person ends it: it has no end of its own, and no probe is due that may lift it.
+    /// Whether nothing but a person ends it soon: its end, if it has any, is not worth waiting for, and no probe is due that
+    /// may lift it.
     pub fn needs_person(&self, now: Timestamp) -> bool {
-        self.holds(now) && self.until.is_none() && !self.probe_is_due(now)
+        let far = self.until.is_none_or(|until| until.since(now) > WORTH_WAITING);
+        self.holds(now) && far && !self.probe_is_due(now)
     }
 
     /// Whether it is time to find out if what it stands for is mended.
@@ -167,8 +175,13 @@ impl Hold {
         let now = self.since;
         let goes_on = earlier.holds(now) || earlier.is_on_trial(now);
         let since = if goes_on { earlier.since } else { now };
+        // Each quiet that was asked for is kept whole: a shorter one, heard later, ends no longer one.
+        let until = match (self.until, earlier.until.filter(|_| earlier.holds(now))) {
+            (Some(until), Some(before)) => Some(until.max(before)),
+            (until, _) => until,
+        };
         let sooner = earlier.probe_at.filter(|_| earlier.holds(now));
-        let renewed = Hold { since, ..self };
+        let renewed = Hold { since, until, ..self };
         let later = renewed.next_probe(now);
         let probe_at = match (renewed.probe_at, later) {
             (Some(_), Some(later)) => Some(sooner.map_or(later, |sooner| sooner.min(later))),
@@ -250,6 +263,8 @@ mod tests {
         let next = quiet(T0 + 200 * MINUTE).renewing(&quiet(T0));
         assert_eq!(next, quiet(T0 + 200 * MINUTE));
         assert_eq!(quiet(T0 + MINUTE).renewing(&quiet(T0)).since, T0);
+        let shorter = Hold { until: Some(T0 + 61 * MINUTE), ..quiet(T0 + MINUTE) };
+        assert_eq!(shorter.renewing(&quiet(T0)).until, Some(T0 + 120 * MINUTE), "the longer one is kept");
         // What is set without a probe stays without one: a person's word, or nothing to probe.
         let bare = Hold { probe_at: None, ..first.clone() };
         assert_eq!(bare.clone().renewing(&bare), bare);
@@ -268,7 +283,18 @@ mod tests {
             quiet.holds(ahead) && quiet.holds(ahead + 119 * MINUTE) && !quiet.holds(ahead + 120 * MINUTE)
         );
         assert!(quiet.holds(ahead - Duration::from_secs(2)), "a clock that is kept right");
+        assert!(quiet.holds(ahead - 59 * MINUTE), "a clock that was wrong by a zone");
         assert!(!quiet.holds(T0));
+        let trial =
+            Hold { until: Some(ahead), probe_at: None, ..Hold::new(HoldName::Key, "401".into(), ahead) };
+        assert!(
+            trial.is_on_trial(ahead - MINUTE),
+            "a clock that was set back leaves no hold without a probe"
+        );
+        assert!(
+            quiet.needs_person(ahead) && !quiet.needs_person(ahead + 60 * MINUTE),
+            "an hour is waited for"
+        );
         let paused = Hold::new(HoldName::Paused, "a person".into(), ahead);
         assert!(paused.holds(T0), "what a person says has no end");
     }

@@ -9,6 +9,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+/// A clock that is set back by less than this is one that is kept right, or one that mistook the local time by a zone: what
+/// it wrote before still counts. After a greater step nobody knows when an end is, and it has come.
+pub const CLOCK_STEP: Duration = Duration::from_secs(3600);
+
 /// Milliseconds since 1970-01-01T00:00:00Z. Displays as RFC 3339 in UTC, as the JSON contract asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

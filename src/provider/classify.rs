@@ -3,13 +3,18 @@
 //! The two tables are provider.md's, row by row. An answer counts as *not charged* only where a row says so;
 //! everything else is unknown, and so is every answer that carries a task id without accepting.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
-use super::{retry_after::retry_after, task_id, text::clean, wire};
+use super::{
+    retry_after::{retry_after, retry_after_at},
+    task_id,
+    text::clean,
+    wire,
+};
 use crate::domain::{
-    TaskId,
+    TaskId, Timestamp,
     adopt::Echo,
     evidence::{Evidence, Phase, TransportFailure},
     plan::{
@@ -32,6 +37,12 @@ pub fn submit(evidence: &Evidence) -> SubmitAnswer {
         (None, Some(status)) => answered(status, evidence),
         (None, None) => unknown("neither an answer nor a failure was recorded".to_owned()),
     }
+}
+
+/// The quiet that the answer to a submit asks for at `now`, whatever else it says and even where its body was cut.
+pub fn wish(evidence: &Evidence, now: Timestamp) -> Option<Duration> {
+    let now = SystemTime::UNIX_EPOCH + now.since(Timestamp::from_millis(0));
+    retry_after_at(|name| evidence.header(name), now)
 }
 
 /// What a status answer says of the task that was asked for, and what it repeats of its request.
@@ -71,8 +82,8 @@ pub(super) fn key_works(http_status: u16, body: &str) -> Option<bool> {
 /// The transport failed: what arrived before it did may still name the task.
 fn broken_off(failure: &TransportFailure, status: Option<u16>, evidence: &Evidence) -> SubmitAnswer {
     match (failure.phase, status) {
-        (Phase::Held, None) => later(Deferral::Held, failure.message.clone(), None),
-        (Phase::Connect, None) => later(Deferral::NotSent, failure.message.clone(), None),
+        (Phase::Held, None) => later(Deferral::Held, failure.message.clone()),
+        (Phase::Connect, None) => later(Deferral::NotSent, failure.message.clone()),
         (Phase::Held | Phase::Connect | Phase::Sent, _) => {
             unknown(format!("the request may have been sent, no answer came: {}", failure.message))
         }
@@ -113,11 +124,11 @@ fn answered(http_status: u16, evidence: &Evidence) -> SubmitAnswer {
     if task_id::mentioned(&evidence.body, json.as_ref()).is_some() {
         return unknown(naming_the_task(said.sentence, evidence, json.as_ref()));
     }
-    not_accepted(said, retry_after(|name| evidence.header(name)))
+    not_accepted(said)
 }
 
 /// The rows of the submit table for an answer that accepts nothing and names no task.
-fn not_accepted(said: Said<'_>, wait: Option<Duration>) -> SubmitAnswer {
+fn not_accepted(said: Said<'_>) -> SubmitAnswer {
     let why = match said.status {
         // Some gateways time out like this after they passed the request on.
         408 | 409 => None,
@@ -136,7 +147,7 @@ fn not_accepted(said: Said<'_>, wait: Option<Duration>) -> SubmitAnswer {
         _ => None,
     };
     match why {
-        Some(why) => later(why, said.sentence, wait),
+        Some(why) => later(why, said.sentence),
         None => unknown(said.sentence),
     }
 }
@@ -245,8 +256,8 @@ fn refused(said: Said<'_>) -> SubmitAnswer {
     SubmitAnswer::Refused(Failure { code, message: said.sentence, charged: Charged::No })
 }
 
-fn later(why: Deferral, message: String, retry_after: Option<Duration>) -> SubmitAnswer {
-    SubmitAnswer::Deferred { why, message, retry_after }
+fn later(why: Deferral, message: String) -> SubmitAnswer {
+    SubmitAnswer::Deferred { why, message }
 }
 
 fn unknown(why: String) -> SubmitAnswer {

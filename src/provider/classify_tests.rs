@@ -258,10 +258,13 @@ fn a_429_is_about_the_rate_or_about_slots() {
 #[test]
 fn the_providers_wish_is_passed_on() {
     let headers = vec![("retry-after".to_owned(), "17".to_owned())];
-    for (status, body) in [(429, ""), (503, r#"{"code":503,"message":"busy"}"#)] {
-        let evidence = Evidence { headers: headers.clone(), ..whole(status, body) };
-        let SubmitAnswer::Deferred { retry_after, .. } = submit(&evidence) else { unreachable!() };
-        assert_eq!(retry_after, Some(Duration::from_secs(17)), "{status}");
+    for (status, body) in [(429, ""), (429, "too many parallel tasks"), (503, "<html>"), (502, ""), (402, "")]
+    {
+        let whole = Evidence { headers: headers.clone(), ..whole(status, body) };
+        let cut = TransportFailure { phase: Phase::Body, message: "reset".to_owned() };
+        for evidence in [whole.clone(), Evidence { transport: Some(cut), ..whole }] {
+            assert_eq!(wish(&evidence, Timestamp::from_millis(0)), Some(Duration::from_secs(17)), "{status}");
+        }
     }
 }
 

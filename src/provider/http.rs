@@ -24,6 +24,7 @@ use url::Url;
 use super::{
     classify,
     latch::{HeldBack, Latch, LatchLayer},
+    retry_after::retry_after,
     text::{chain, clean},
     turns::Turns,
 };
@@ -31,6 +32,7 @@ use crate::domain::{
     TaskId,
     adopt::Echo,
     evidence::{Evidence, MAX_BODY_BYTES, Phase, TransportFailure},
+    gate::{LONGEST_QUIET, SHORTEST_WISH},
     plan::poll::PollAnswer,
 };
 
@@ -141,7 +143,7 @@ impl Api {
     }
 
     /// Sends one request to make a task, and tells what was seen. This may cost credits: drop the future only if the
-    /// process dies.
+    /// process dies. The latch counts the answer: say so when it is [`Latch::committed`].
     pub async fn generate(&self, body: Vec<u8>) -> Evidence {
         let started = Instant::now();
         let mut evidence = self.exchange(body).await;
@@ -166,6 +168,7 @@ impl Api {
 
     async fn exchange(&self, body: Vec<u8>) -> Evidence {
         if self.latch.holds() {
+            self.latch.answered();
             // No need to connect first.
             return unanswered(Phase::Held, HeldBack.to_string());
         }
@@ -178,7 +181,9 @@ impl Api {
             .header(ACCEPT, "application/json")
             .header(CONTENT_LENGTH, body.len())
             .body(only.body(body));
-        let error = match request.send().await {
+        let sent = request.send().await;
+        self.latch.answered();
+        let error = match sent {
             Ok(response) => return self.evidence(response).await,
             Err(error) => error,
         };
@@ -194,6 +199,10 @@ impl Api {
     async fn evidence(&self, mut response: Response) -> Evidence {
         let status = Some(response.status().as_u16());
         let headers = self.headers(response.headers());
+        if let Some(wish) = asked_at_once(&headers) {
+            // The body may come late or never: nobody leaves into the quiet meanwhile.
+            self.latch.close(wish);
+        }
         let (body, failure) = read(&mut response, MAX_BODY_BYTES).await;
         let transport =
             failure.map(|message| TransportFailure { phase: Phase::Body, message: self.blot(&message) });
@@ -238,6 +247,12 @@ impl Api {
         let key = self.key.expose_secret();
         if key.len() < MIN_SECRET_LEN { text.to_owned() } else { text.replace(key, "[key]") }
     }
+}
+
+/// The quiet that the head of an answer asks for, as far as the gate keeps it.
+fn asked_at_once(headers: &[(String, String)]) -> Option<Duration> {
+    let header = |name: &str| headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
+    retry_after(header).filter(|wish| *wish >= SHORTEST_WISH).map(|wish| wish.min(LONGEST_QUIET))
 }
 
 /// No answer was seen.

@@ -156,6 +156,32 @@ async fn an_answer_that_never_comes_is_sent() {
     assert!(evidence.took_ms >= 1_900, "{}", evidence.took_ms);
 }
 
+/// The head of a 429 is enough: others stay, although its body never comes.
+#[tokio::test]
+async fn a_body_that_stalls_keeps_nobody_from_hearing_the_wish() {
+    let head = "HTTP/1.1 429 X\r\nRetry-After: 60\r\nContent-Length: 20\r\n\r\n";
+    let server = RawServer::start([Reply::raw(head, End::Hang)]).await;
+    let api = api(&server.url(""));
+    let first = api.generate(REQUEST.to_vec());
+    tokio::pin!(first);
+    let heard = async {
+        while !api.latch().holds() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let in_time = tokio::time::timeout(Duration::from_secs(10), async {
+        tokio::select! {
+            _ = &mut first => panic!("its body never comes"),
+            () = heard => {}
+        }
+    });
+    in_time.await.expect("the latch closes while the body is awaited");
+    let knew = api.latch().knowledge();
+    api.latch().admitted(knew);
+    assert_eq!(phase(&api.generate(REQUEST.to_vec()).await), Some(Phase::Held), "not in the gate's row yet");
+    assert_eq!(server.requests().len(), 1);
+}
+
 #[tokio::test]
 async fn a_cut_body_keeps_what_came() {
     let cut = |length: usize, end| {

@@ -1,9 +1,10 @@
 //! The latch: what keeps a submit that is about to leave from leaving into a quiet that another one was just asked for.
 //!
 //! The gate's row is the truth, but between reading a 429 and committing it there are intents that were admitted before:
-//! the latch closes the moment the answer is read, and is looked at when the connection stands and nothing is left but
-//! to write the request. What it stops certainly never left. A person's lift reaches it by the row: a job that was
-//! claimed after everything here was committed was admitted by the row, so the latch opens.
+//! the latch closes the moment the answer's head is read (its body may take as long as a submit may), and is looked at when the connection stands and nothing is left but
+//! to write the request. What it stops certainly never left. A person's lift reaches it by the row: while the
+//! row still asks for quiet nobody claims past the latch, so a job that was claimed after everything here was committed was
+//! let go by a row without a quiet, and the latch opens. A row whose quiet a clock has jumped over opens nothing.
 
 use std::{
     error::Error,
@@ -25,12 +26,12 @@ pub struct Latch(Mutex<Quiet>);
 struct Quiet {
     /// By the monotonic clock: a jump of the wall clock opens nothing.
     until: Option<Instant>,
-    /// Refusals that were read and are not in the gate's row yet.
+    /// Answers that were read, or are, and are not in the gate's row yet.
     uncommitted: u32,
     committed: Knowledge,
 }
 
-/// How many refusals the gate's row knew when a claim began.
+/// How many answers the gate's row knew when a claim began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Knowledge(u64);
 
@@ -40,16 +41,22 @@ impl Latch {
         self.quiet().committed
     }
 
+    /// The head of an answer came, or nothing will. Counted once for each submit, whatever it says, so that the count can't
+    /// depend on how two places read it.
+    pub(super) fn answered(&self) {
+        let mut quiet = self.quiet();
+        quiet.uncommitted = quiet.uncommitted.saturating_add(1);
+    }
+
     /// The provider asked for quiet.
     pub fn close(&self, wait: Duration) {
         let mut quiet = self.quiet();
         // A wait beyond the clock's range is for the hold that comes with it.
         let until = Instant::now().checked_add(wait);
         quiet.until = quiet.until.max(until);
-        quiet.uncommitted = quiet.uncommitted.saturating_add(1);
     }
 
-    /// The row knows of one refusal more.
+    /// The row knows of one answer more.
     pub fn committed(&self) {
         let mut quiet = self.quiet();
         quiet.uncommitted = quiet.uncommitted.saturating_sub(1);
@@ -66,7 +73,13 @@ impl Latch {
 
     /// Whether nothing may leave.
     pub fn holds(&self) -> bool {
-        self.quiet().until.is_some_and(|until| Instant::now() < until)
+        self.holds_for().is_some()
+    }
+
+    /// For how long nothing may leave, if nothing may.
+    pub fn holds_for(&self) -> Option<Duration> {
+        let left = self.quiet().until?.saturating_duration_since(Instant::now());
+        Some(left).filter(|left| !left.is_zero())
     }
 
     fn quiet(&self) -> MutexGuard<'_, Quiet> {
@@ -140,6 +153,7 @@ mod tests {
         let before = latch.knowledge();
         latch.admitted(before);
         assert!(!latch.holds());
+        latch.answered();
         latch.close(MINUTE);
         latch.admitted(before);
         assert!(latch.holds(), "read, not committed");
@@ -153,7 +167,9 @@ mod tests {
     #[test]
     fn two_refusals_are_both_awaited() {
         let latch = Latch::default();
+        latch.answered();
         latch.close(MINUTE);
+        latch.answered();
         latch.close(Duration::ZERO);
         latch.committed();
         latch.admitted(latch.knowledge());

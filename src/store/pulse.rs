@@ -2,7 +2,7 @@
 //! each question is answered by a partial index, and counts end where nobody reads them exactly any more.
 
 use super::{Result, Store, control, ledger::Sums, row};
-use crate::domain::{Timestamp, hold::Hold};
+use crate::domain::{Timestamp, gate::Gate, hold::Hold};
 
 /// Where counting ends: a queue longer than this is a long one.
 pub const MANY: u64 = 10_000;
@@ -24,8 +24,8 @@ pub struct Pulse {
     pub today: Sums,
     /// The holds on record, ended ones included.
     pub holds: Vec<Hold>,
-    /// When the gate opens, if it was closed.
-    pub closed_until: Option<Timestamp>,
+    /// The gate's memory.
+    pub gate: Gate,
 }
 
 macro_rules! counts {
@@ -56,7 +56,7 @@ impl Store {
             stuck: row::narrow(&r, "stuck")?,
             today,
             holds: control::holds(&mut c).await?,
-            closed_until: control::gate(&mut c).await?.closed_until,
+            gate: control::gate(&mut c).await?,
         })
     }
 }

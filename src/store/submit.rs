@@ -1,5 +1,7 @@
 //! Submits: intents, committed before a byte leaves, and the outcomes of attempts.
 
+use std::time::Duration;
+
 use sha2::{Digest, Sha256};
 use sqlx::{Row, SqliteConnection};
 
@@ -158,7 +160,7 @@ async fn claim(
         return Ok(Claimed { intents: Vec::new(), next_at });
     }
     let gate = control::gate(c).await?;
-    let flight = flight(c).await?;
+    let flight = flight(c, now).await?;
     let free = match gate.admits(flight, &policy.gate, now) {
         Admission::Go(free) => free.min(workers),
         Admission::ClosedUntil(until) => return Ok(Claimed { intents: Vec::new(), next_at: Some(until) }),
@@ -330,10 +332,10 @@ async fn settle(c: &mut SqliteConnection, ring: &mut Ring, o: &SubmitOutcome) ->
     {
         event = claimed_twice(o.attempt, task, owner);
     }
-    let Flight { on_the_wire, tasks } = flight(c).await?;
+    let Flight { on_the_wire, tasks } = flight(c, o.now).await?;
     let others = Flight { on_the_wire: on_the_wire.saturating_sub(1), tasks };
     let gate = control::gate(c).await?;
-    let heard = gate.hear(o.plan.gate, others, &o.gate, o.now, o.dice);
+    let heard = gate.hear(o.plan.gate, o.plan.retry_after, others, &o.gate, o.now, o.dice);
     if heard != gate {
         control::keep_gate(c, &heard).await?;
         ring.lane(crate::domain::state::Lane::Submit);
@@ -399,13 +401,18 @@ pub(super) async fn owner(
     Ok(by_attempt.or(by_job).map(JobId))
 }
 
+/// A task this old holds no slot any more, whatever its status says: renders take minutes, hours at worst, and an end that
+/// klingd does not know by name must not stop the queue for ever.
+const LONGEST_RENDER: Duration = Duration::from_secs(24 * 3600);
+
 /// Posts on the wire, and tasks in flight.
-async fn flight(c: &mut SqliteConnection) -> Result<Flight> {
+async fn flight(c: &mut SqliteConnection, now: Timestamp) -> Result<Flight> {
     let r = sqlx::query(
         "SELECT count(*) FILTER (WHERE state = 'submitting') AS wire,
-            count(*) FILTER (WHERE state <> 'submitting') AS tasks
+            count(*) FILTER (WHERE state <> 'submitting' AND coalesce(submitted_at, ?1) >= ?1) AS tasks
          FROM jobs WHERE in_flight = 1",
     )
+    .bind((now - LONGEST_RENDER).as_millis())
     .fetch_one(c)
     .await?;
     Ok(Flight { on_the_wire: row::narrow(&r, "wire")?, tasks: row::narrow(&r, "tasks")? })

@@ -78,6 +78,7 @@ impl Answers {
         let facts = SubmitFacts {
             attempt: reader.attempt,
             internal_errors: reader.internal_errors,
+            retry_after: classify::wish(&evidence, now),
             not_sent: reader.deferrals,
             key_works,
             hold_on_internal_error: self.hold_on_internal_error,

@@ -90,7 +90,7 @@ impl ErrandLane {
         let works = self.api.key_works().await == Some(true);
         let now = self.clock.now();
         if works {
-            self.store.try_key(now).await?;
+            self.store.try_key().await?;
             info!(hold = "key", since = %hold.since, "the key works again: one job is tried, then the others");
         } else if let Some(at) = hold.next_probe(now) {
             self.store.probe_hold_later(HoldName::Key, at).await?;

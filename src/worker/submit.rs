@@ -13,7 +13,11 @@ use super::{
     room::Room,
 };
 use crate::{
-    domain::{Credits, Event, JobId, State, attempt::AttemptNo, gate::GateNews},
+    domain::{
+        Credits, Event, JobId, State,
+        attempt::AttemptNo,
+        gate::{GateNews, SHORTEST_WISH},
+    },
     failpoint::{Point, reach},
     provider::{Api, latch::Knowledge},
     store::{
@@ -72,6 +76,12 @@ impl Lane for SubmitLane {
         self.room.look().await?;
         reach(Point::SubmitBeforeIntent);
         let knew = self.api.latch().knowledge();
+        if let Some(left) = self.api.latch().holds_for()
+            && store.gate().await?.closed_until.is_some()
+        {
+            // The row may think that its quiet is over, since the clock was set: the latch knows better in this process.
+            return Ok(Look { work: Vec::new(), next_at: Some(now + left) });
+        }
         let workers = u32::try_from(free).unwrap_or(u32::MAX);
         let claimed = store.claim_submits(workers, &self.policy, now, clock.day_start(now)).await?;
         let admitted = |intent: Intent| (intent.job, Admitted { intent, knew });
@@ -99,27 +109,23 @@ impl Lane for SubmitLane {
             first_look,
         };
         let outcome = self.answers.read(job, &reader, evidence).await?;
-        let quiet = self.quiet(&outcome);
-        if let Some(wait) = quiet {
+        if let Some(wait) = self.quiet(&outcome) {
             self.api.latch().close(wait);
         }
         self.keep(outcome).await?;
-        if quiet.is_some() {
-            self.api.latch().committed();
-        }
+        self.api.latch().committed();
         Ok(())
     }
 }
 
 impl SubmitLane {
-    /// For how long whoever does not know of this answer yet must not leave. Without a wish, or with one for no time at
-    /// all, the first cooldown is enough: by its end everybody knows what the gate made of it.
+    /// For how long whoever does not know of this answer yet must not leave. After a refusal or an outage without a wish, or with one
+    /// for no time at all, the first cooldown is enough: by its end everybody knows what the gate made of it.
     fn quiet(&self, outcome: &SubmitOutcome) -> Option<Duration> {
+        let wish = outcome.plan.retry_after.filter(|wish| *wish >= SHORTEST_WISH);
         match outcome.plan.gate {
-            GateNews::TooFast { retry_after } => {
-                Some(retry_after.unwrap_or_default().max(self.policy.gate.cooldown))
-            }
-            GateNews::Nothing | GateNews::Passed | GateNews::SlotsFull => None,
+            GateNews::TooFast | GateNews::Outage => wish.max(Some(self.policy.gate.cooldown)),
+            GateNews::Nothing | GateNews::Answered | GateNews::Passed | GateNews::SlotsFull => wish,
         }
     }
 

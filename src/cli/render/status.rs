@@ -108,11 +108,17 @@ fn gate(s: &Status) -> String {
         0 => String::new(),
         n => format!("; {n} refusals in a row"),
     };
+    let outages = match s.view.gate.outages {
+        0 => String::new(),
+        n => format!("; {n} without an answer in a row"),
+    };
     let pace = s.view.gate.rate.map(|rate| format!(", paced at about {} (learned)", pace(rate.per_second())));
     let pace = pace.unwrap_or_default();
     match s.view.closed_until() {
-        Some(until) => format!("closed until {}{strikes}{pace}", wall(until, s.view.now, &s.view.zone)),
-        None => format!("open{strikes}{pace}"),
+        Some(until) => {
+            format!("closed until {}{strikes}{outages}{pace}", wall(until, s.view.now, &s.view.zone))
+        }
+        None => format!("open{strikes}{outages}{pace}"),
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
     super::{
         arbitrary::{self, T0},
         retry::Dice,
-        time::Timestamp,
+        time::{CLOCK_STEP, Timestamp},
     },
     Admission, Flight, Gate, GateNews, GatePolicy, LONGEST_QUIET,
 };
@@ -18,7 +18,7 @@ enum Step {
     /// As many as the gate lets through go out.
     Submit,
     /// The oldest request on the wire is answered.
-    Answer(GateNews),
+    Answer(GateNews, Option<Duration>),
     /// One of our tasks ends.
     TaskEnds,
     /// A person brings a task back (`retry`, `resolve --task-id`): it is in flight without having passed the gate.
@@ -26,25 +26,30 @@ enum Step {
     Wait(Duration),
 }
 
-fn news() -> impl Strategy<Value = GateNews> {
-    let wish = prop_oneof![
+fn wish() -> impl Strategy<Value = Duration> {
+    prop_oneof![
         Just(Duration::ZERO),
         (1u64..120).prop_map(Duration::from_secs),
         (120u64..100_000).prop_map(Duration::from_secs),
         Just(Duration::MAX),
-    ];
+    ]
+}
+
+fn news() -> impl Strategy<Value = GateNews> {
     prop_oneof![
         1 => Just(GateNews::Nothing),
         4 => Just(GateNews::Passed),
-        2 => option::of(wish).prop_map(|retry_after| GateNews::TooFast { retry_after }),
+        2 => Just(GateNews::TooFast),
         1 => Just(GateNews::SlotsFull),
+        1 => Just(GateNews::Answered),
+        2 => Just(GateNews::Outage),
     ]
 }
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => Just(Step::Submit),
-        5 => news().prop_map(Step::Answer),
+        5 => (news(), option::weighted(0.2, wish())).prop_map(|(news, wish)| Step::Answer(news, wish)),
         2 => Just(Step::TaskEnds),
         1 => Just(Step::TaskReturns),
         3 => (0u64..4000).prop_map(|s| Step::Wait(Duration::from_millis(s * s))),
@@ -89,17 +94,15 @@ impl World {
                     self.gate = self.gate.take(n, self.now);
                 }
             }
-            Step::Answer(_) if self.on_the_wire == 0 => {}
-            Step::Answer(news) => {
+            Step::Answer(..) if self.on_the_wire == 0 => {}
+            Step::Answer(news, wish) => {
                 self.on_the_wire -= 1;
-                self.gate = self.gate.hear(news, self.flight(), &self.policy, self.now, dice);
-                match news {
-                    GateNews::Passed => self.tasks += 1,
-                    GateNews::TooFast { retry_after: Some(wish) } => {
-                        self.quiet_until = self.quiet_until.max(self.now + wish.min(LONGEST_QUIET));
-                    }
-                    GateNews::TooFast { retry_after: None } | GateNews::SlotsFull | GateNews::Nothing => {}
+                self.gate = self.gate.hear(news, wish, self.flight(), &self.policy, self.now, dice);
+                if news == GateNews::Passed {
+                    self.tasks += 1;
                 }
+                let quiet = wish.unwrap_or_default().min(LONGEST_QUIET);
+                self.quiet_until = self.quiet_until.max(self.now + quiet);
             }
             Step::TaskEnds => self.tasks = self.tasks.saturating_sub(1),
             Step::TaskReturns => self.tasks += 1,
@@ -112,7 +115,7 @@ impl World {
             Admission::Go(n) => {
                 assert!(self.now >= self.quiet_until, "sent into the quiet that the provider asked for");
                 assert!(n >= 1 && self.flight().all() + n <= self.policy.max_in_flight, "{n} more");
-                if self.gate.strikes > 0 {
+                if self.gate.strikes > 0 || self.gate.outages > 0 {
                     assert_eq!((n, self.on_the_wire), (1, 0), "one probe at a time");
                 }
             }
@@ -133,13 +136,18 @@ impl World {
                 Admission::Go(_) => {}
                 Admission::ClosedUntil(until) => {
                     assert!(
-                        until > now && until.since(now) <= LONGEST_QUIET,
+                        until > now && until.since(now) <= LONGEST_QUIET + CLOCK_STEP,
                         "closed at {now} until {until}"
                     );
                     assert!(matches!(alone(until), Admission::Go(_)), "{until} came and it stayed closed");
                 }
                 Admission::Full => panic!("full of nothing"),
             }
+        }
+        // A clock that is set back a little opens nothing.
+        if let (Admission::ClosedUntil(until), Some(_)) = (self.admits(), self.gate.closed(self.now)) {
+            let earlier = self.gate.admits(self.flight(), &self.policy, self.now - CLOCK_STEP);
+            assert_eq!(earlier, Admission::ClosedUntil(until), "opened by a clock that was set back");
         }
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! Two limits of the provider are not published: a rate, and a number of parallel tasks. A plain 429 closes the gate
 //! for a while, and what is known of the rate paces what leaves after it ([`rate`]); one that speaks of parallel tasks
-//! lowers the number of slots ([`slots`]).
+//! lowers the number of slots ([`slots`]). Where nobody answers, or something in front of the provider does, it closes too:
+//! ten minutes of a broken proxy would else put a thousand jobs in doubt, each counted as spent until a person has looked,
+//! and a weekend without a network would leave a million tries on record. One probe at a time finds out when it is over.
 
 pub mod rate;
 pub mod slots;
@@ -17,7 +19,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use self::{rate::Rate, slots::Ceiling};
-use super::{retry::Dice, time::Timestamp};
+use super::{
+    retry::Dice,
+    time::{CLOCK_STEP, Timestamp},
+};
 
 /// Waits after the first, second … refusal in a row without `Retry-After` (provider.md: one user needed ten minutes
 /// of quiet). Scaled by `submit.cooldown` (2 s) and bounded by `submit.cooldown_max`.
@@ -26,7 +31,7 @@ const COOLDOWN_S: [u64; 8] = [2, 5, 15, 30, 60, 120, 300, 600];
 const COOLDOWN_JITTER: f64 = 0.1;
 /// `Retry-After` counts in seconds: a shorter wish (0, a date that is past) asks for nothing, and obeyed to the letter
 /// it would be a storm of probes. The cooldown holds instead.
-const SHORTEST_WISH: Duration = Duration::from_secs(1);
+pub const SHORTEST_WISH: Duration = Duration::from_secs(1);
 /// A quiet lasts at least until the known rate grants so many: one for the probe, and one in which a debt for the refused
 /// call is paid off.
 const PROBE_ROOM: f64 = 2.0;
@@ -49,17 +54,18 @@ pub struct GatePolicy {
 /// What a submit's answer says to the gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GateNews {
-    /// Nothing: the answer says nothing about limits.
+    /// Nothing: it says neither that the provider answers nor that it does not.
     Nothing,
+    /// The provider answered, and said nothing about limits.
+    Answered,
     /// It passed.
     Passed,
     /// 429 (or 503): too fast.
-    TooFast {
-        /// The provider's wish, if it gave one.
-        retry_after: Option<Duration>,
-    },
+    TooFast,
     /// 429 about parallel tasks.
     SlotsFull,
+    /// Nobody knows what became of it, or it could not even be sent: a lost answer, a 5xx, no network.
+    Outage,
 }
 
 /// What holds the provider's slots, or may.
@@ -86,6 +92,8 @@ pub struct Gate {
     pub closed_until: Option<Timestamp>,
     /// Refusals in a row. While there are any, one probe at a time.
     pub strikes: u32,
+    /// Outages in a row, paced as refusals are. They say nothing about the rate.
+    pub outages: u32,
     /// Tasks in flight that are tried; 0 = not yet decided (`start_in_flight`).
     pub slots: u32,
     /// The known ceiling.
@@ -112,7 +120,7 @@ impl Gate {
             return Admission::ClosedUntil(until);
         }
         let room = self.room(flight, policy, now);
-        let probing = self.strikes > 0;
+        let probing = self.is_probing();
         if room == 0 || (probing && flight.on_the_wire > 0) {
             return Admission::Full;
         }
@@ -126,38 +134,50 @@ impl Gate {
         }
     }
 
+    fn is_probing(&self) -> bool {
+        self.strikes > 0 || self.outages > 0
+    }
+
     /// The gate after `n` submits left; the same as before while no rate is known.
     pub fn take(self, n: u32, now: Timestamp) -> Gate {
         Gate { rate: self.rate.map(|rate| rate.take(n, now)), ..self }
     }
 
-    /// The end of the quiet, while it lasts. A clock that jumped back must not close the gate for longer than any
-    /// wish of the provider.
-    fn closed(&self, now: Timestamp) -> Option<Timestamp> {
-        self.closed_until.filter(|until| *until > now && until.since(now) <= LONGEST_QUIET)
+    /// The end of the quiet, while it lasts. A clock that was set right does not end it, and one that jumped back by days
+    /// does not make it last for days.
+    pub fn closed(&self, now: Timestamp) -> Option<Timestamp> {
+        self.closed_until.filter(|until| *until > now && until.since(now) <= LONGEST_QUIET + CLOCK_STEP)
     }
 
     /// When time alone, without any answer, admits more.
     pub fn opens_at(&self, now: Timestamp) -> Option<Timestamp> {
         let ceiling = self.ceiling.map(|c| c.retry_at);
-        [self.closed_until, ceiling].into_iter().flatten().filter(|t| *t > now).min()
+        [self.closed(now), ceiling].into_iter().flatten().filter(|t| *t > now).min()
     }
 
-    /// The gate after an answer. `flight` counts what is in flight besides the submit that was answered.
+    /// The gate after an answer and the `Retry-After` that came with it, whatever else it said. `flight` counts what is in
+    /// flight besides the submit that was answered.
     pub fn hear(
         self,
         news: GateNews,
+        wish: Option<Duration>,
         flight: Flight,
         policy: &GatePolicy,
         now: Timestamp,
         dice: Dice,
     ) -> Gate {
-        match news {
+        let wish = wish.filter(|wish| *wish >= SHORTEST_WISH);
+        // Who answers while the gate is closed was asked before it closed.
+        let over = self.closed(now).is_none();
+        let reached = Gate { outages: if over { 0 } else { self.outages }, ..self };
+        let heard = match news {
             GateNews::Nothing => self,
+            GateNews::Answered => reached,
+            GateNews::Outage => self.unanswered(policy, now, dice),
             GateNews::Passed => self.passed(flight, policy, now),
-            GateNews::TooFast { retry_after } => self.refused(retry_after, policy, now, dice),
+            GateNews::TooFast => reached.refused(wish, policy, now, dice),
             GateNews::SlotsFull => {
-                let full = self.slot_refused(flight, now);
+                let full = reached.slot_refused(flight, now);
                 // With nothing of ours in flight the slots are somebody else's: nothing of ours can end, so wait.
                 let closed_until = if flight.all() == 0 {
                     self.closed(now).max(Some(now + slots::CEILING_WAIT))
@@ -166,14 +186,19 @@ impl Gate {
                 };
                 Gate { closed_until, ..full }
             }
+        };
+        match wish {
+            Some(wish) => {
+                let closed_until = heard.closed(now).max(Some(now + wish.min(LONGEST_QUIET)));
+                Gate { closed_until, ..heard }
+            }
+            None => heard,
         }
     }
 
     fn refused(self, wish: Option<Duration>, policy: &GatePolicy, now: Timestamp, dice: Dice) -> Gate {
         let closed = self.closed(now);
-        // Requests that were out together meet the same limit: one strike, however many they were.
-        let strikes = if closed.is_some() { self.strikes.max(1) } else { self.strikes.saturating_add(1) };
-        let wish = wish.filter(|wish| *wish >= SHORTEST_WISH);
+        let strikes = self.one_more(self.strikes, now);
         let refilled =
             self.rate.map_or(Duration::ZERO, |rate| rate.time_for(PROBE_ROOM)).min(policy.cooldown_max);
         let wait = wish.unwrap_or_else(|| cooldown(strikes, policy, dice)).max(refilled).min(LONGEST_QUIET);
@@ -185,20 +210,31 @@ impl Gate {
             Some(rate) if strikes == 1 && closed.is_none() => {
                 Some(rate.refuse(now, closed_until.unwrap_or(now)))
             }
-            known => known,
+            known => known.map(|rate| rate.refused_again(now)),
         };
         Gate { closed_until, strikes, rate, ..self }
     }
 
+    /// Requests that were out together meet the same limit: one strike, however many they were.
+    fn one_more(&self, in_a_row: u32, now: Timestamp) -> u32 {
+        if self.closed(now).is_some() { in_a_row.max(1) } else { in_a_row.saturating_add(1) }
+    }
+
+    fn unanswered(self, policy: &GatePolicy, now: Timestamp, dice: Dice) -> Gate {
+        let outages = self.one_more(self.outages, now);
+        let wait = cooldown(outages, policy, dice).min(LONGEST_QUIET);
+        Gate { closed_until: self.closed(now).max(Some(now + wait)), outages, ..self }
+    }
+
     fn passed(self, flight: Flight, policy: &GatePolicy, now: Timestamp) -> Gate {
-        let rate = self.rate.and_then(Rate::pass);
+        let rate = self.rate.and_then(|rate| rate.pass(now));
         let gate = Gate { rate, ..self.slot_passed(flight, policy, now) };
         // What passed before a refusal that overtook it says nothing about the quiet asked for since.
         match self.closed(now) {
             Some(_) => gate,
-            None if self.strikes > 0 => {
+            None if self.is_probing() => {
                 let rate = gate.rate.map(|rate| rate.reopen(now));
-                Gate { closed_until: None, strikes: 0, rate, ..gate }
+                Gate { closed_until: None, strikes: 0, outages: 0, rate, ..gate }
             }
             None => Gate { closed_until: None, ..gate },
         }

@@ -50,6 +50,10 @@ const USUAL_BURST: f64 = 2.0;
 /// Lateness of our own that is made up, besides half a submit: what a slow commit may take.
 const LATENESS: Duration = Duration::from_millis(100);
 
+/// Without a refusal for so long the rate is forgotten: limits are raised, accounts are upgraded, and whoever submits a
+/// few jobs a day would climb from one in ten minutes for weeks. One more refusal is what it costs to be wrong.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 3600);
+
 /// What is known of the provider's rate. Whole numbers, so that it reads back from JSON as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -62,6 +66,8 @@ pub struct Rate {
     passed: u32,
     /// When the last refusal was heard; `None` when what passed since tells nothing, since nobody waited for a while.
     since: Option<Timestamp>,
+    /// When the last refusal was heard, whatever it told.
+    refused_at: Timestamp,
     /// Thousandths of a submit that may leave.
     tokens: u64,
     /// When they were counted.
@@ -83,6 +89,7 @@ impl Rate {
             stretch: SHORTEST_STRETCH as u32,
             passed: 0,
             since: Some(now),
+            refused_at: now,
             tokens: 0,
             counted_at: now,
         }
@@ -119,9 +126,10 @@ impl Rate {
     }
 
     /// A submit passed; `None` when the rate is forgotten.
-    pub(super) fn pass(self) -> Option<Self> {
+    pub(super) fn pass(self, now: Timestamp) -> Option<Self> {
         let passed = Self { passed: self.passed.saturating_add(1), ..self };
-        (passed.per_second() <= FASTEST).then_some(passed)
+        let known = passed.per_second() <= FASTEST && now.since(self.refused_at) < FORGOTTEN_AFTER;
+        known.then_some(passed)
     }
 
     /// The first submit after a quiet passed: the others follow it one by one.
@@ -154,9 +162,15 @@ impl Rate {
             passed: 0,
             // What the provider's bucket could not hold during the quiet was not granted.
             since: Some(now.max(opens - Duration::from_secs_f64(USUAL_BURST / limit))),
+            refused_at: now,
             tokens: 0,
             counted_at: opens,
         }
+    }
+
+    /// A refusal was heard that says nothing new of the rate.
+    pub(super) fn refused_again(self, now: Timestamp) -> Self {
+        Self { refused_at: now, ..self }
     }
 
     /// The time in which so many may leave: a quiet that is shorter is over before the provider has room for a probe.

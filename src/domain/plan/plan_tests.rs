@@ -106,11 +106,7 @@ fn submit_answer() -> impl Strategy<Value = SubmitAnswer> {
             salvaged
         }),
         arbitrary::failure().prop_map(SubmitAnswer::Refused),
-        (why, retry_after()).prop_map(|(why, retry_after)| SubmitAnswer::Deferred {
-            why,
-            message: "their words".to_owned(),
-            retry_after
-        }),
+        why.prop_map(|why| SubmitAnswer::Deferred { why, message: "their words".to_owned() }),
         Just(SubmitAnswer::Unknown { why: "reset".to_owned() }),
     ]
 }
@@ -119,12 +115,21 @@ prop_compose! {
     fn submit_facts()(
         attempt in arbitrary::attempt(),
         internal_errors in 0u32..5,
+        retry_after in retry_after(),
         not_sent in 0u32..50,
         key_works in option::of(any::<bool>()),
         hold_on_internal_error in any::<bool>(),
         poll_first in secs(1..3000),
     ) -> SubmitFacts {
-        SubmitFacts { attempt, internal_errors, not_sent, key_works, hold_on_internal_error, poll_first }
+        SubmitFacts {
+            attempt,
+            internal_errors,
+            retry_after,
+            not_sent,
+            key_works,
+            hold_on_internal_error,
+            poll_first,
+        }
     }
 }
 

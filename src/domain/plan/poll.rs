@@ -6,6 +6,7 @@ use super::super::{
     attempt::Refund,
     credits::Credits,
     event::Event,
+    gate::SHORTEST_WISH,
     hold::HoldName,
     retry::Dice,
     schedule::Schedule,
@@ -145,7 +146,9 @@ pub fn seen(state: &State, answer: &PollAnswer, facts: &PollFacts, now: Timestam
     match (answer, state) {
         (PollAnswer::Unclear { .. }, _) => stay,
         (PollAnswer::RateLimited { retry_after }, _) => {
-            let quiet = retry_after.unwrap_or(facts.policy.slowest / 2).min(LONGEST_QUIET);
+            // A wish for no time at all asks for nothing, and status would be knocked at as before.
+            let wish = retry_after.filter(|wish| *wish >= SHORTEST_WISH);
+            let quiet = wish.unwrap_or(facts.policy.slowest / 2).min(LONGEST_QUIET);
             PollPlan { due_at: later.max(now + quiet), quiet_until: Some(now + quiet), ..stay }
         }
         // Our key is every task's key: whichever task shows first that it is refused.
@@ -360,6 +363,15 @@ mod tests {
 
     fn running() -> State {
         State::Generating { task: TaskId::parse("n75abc").unwrap(), watch: Watch::Running }
+    }
+
+    #[test]
+    fn a_429_with_a_wish_for_no_time_slows_polling_all_the_same() {
+        for retry_after in [None, Some(Duration::ZERO)] {
+            let limited = PollAnswer::RateLimited { retry_after };
+            let plan = seen(&running(), &limited, &facts(), T0, Dice::new(0.5));
+            assert_eq!(plan.quiet_until, Some(T0 + Duration::from_secs(150)), "{retry_after:?}");
+        }
     }
 
     #[test]

@@ -15,13 +15,11 @@ use super::super::{
 
 /// Times that a documented `INTERNAL_ERROR` of one job is retried by itself; the next makes it `in_doubt`.
 pub const MAX_INTERNAL_ERRORS: u32 = 2;
-/// Waits between tries of a request that did not leave.
-const NOT_SENT: Backoff = Backoff { base: Duration::from_secs(2), max: Duration::from_secs(300) };
 /// Waits between tries after the provider's own `INTERNAL_ERROR`.
 const INTERNAL_ERROR: Backoff = Backoff { base: Duration::from_secs(20), max: Duration::from_secs(120) };
 /// The longest wait that any plan asks of a queued job. One that is due later, and not by a person's `not_before`, was put
 /// off by a clock that has jumped back since: it is due now.
-pub const LONGEST_DEFERRAL: Duration = NOT_SENT.max;
+pub const LONGEST_DEFERRAL: Duration = INTERNAL_ERROR.max;
 
 /// What a submit came to. Everything that is not certainly one of the other three is [`SubmitAnswer::Unknown`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,8 +41,6 @@ pub enum SubmitAnswer {
         why: Deferral,
         /// The provider's words or the transport's.
         message: String,
-        /// The provider's wish.
-        retry_after: Option<Duration>,
     },
     /// May be charged.
     Unknown {
@@ -85,7 +81,9 @@ pub struct SubmitFacts {
     pub attempt: AttemptNo,
     /// Earlier attempts of this job that ended in a documented `INTERNAL_ERROR`.
     pub internal_errors: u32,
-    /// Attempts of this job that never left, in a row.
+    /// The answer's `Retry-After`, whatever else it says.
+    pub retry_after: Option<Duration>,
+    /// Attempts of this job that never left, in a row. The gate paces them now, so that no plan reads it.
     pub not_sent: u32,
     /// For a 403: whether a free status call with the same key works; `None` where nobody asked.
     pub key_works: Option<bool>,
@@ -104,14 +102,39 @@ pub struct SubmitPlan {
     pub due_at: Timestamp,
     /// What the gate learns.
     pub gate: GateNews,
+    /// The quiet that the answer asks of all submits.
+    pub retry_after: Option<Duration>,
     /// A hold on all submits: which, why, and when it ends by itself.
     pub hold: Option<(HoldName, String, Option<Timestamp>)>,
     /// Shown with the job while it waits.
     pub error: Option<Failure>,
 }
 
-/// The plan for an answer.
+/// The plan for an answer. Its `Retry-After` is obeyed whatever it says: a proxy's 503 page and an answer that was cut are
+/// as good a reason for quiet as a plain 429, and more than an hour of it is a hold that people see.
 pub fn answered(answer: &SubmitAnswer, facts: &SubmitFacts, now: Timestamp, dice: Dice) -> SubmitPlan {
+    let plan = meaning(answer, facts, now, dice);
+    let retry_after = facts.retry_after;
+    let long = retry_after.filter(|wait| *wait > LONGEST_QUIET);
+    let hold = plan.hold.or_else(|| {
+        long.map(|wait| {
+            let why = format!("the provider asked for {} s of quiet: {}", wait.as_secs(), words(answer));
+            (HoldName::Rate, why, Some(now + wait))
+        })
+    });
+    SubmitPlan { retry_after, hold, ..plan }
+}
+
+fn words(answer: &SubmitAnswer) -> &str {
+    match answer {
+        SubmitAnswer::Accepted { .. } => "the job was accepted",
+        SubmitAnswer::Refused(failure) => &failure.message,
+        SubmitAnswer::Deferred { message, .. } => message,
+        SubmitAnswer::Unknown { why } => why,
+    }
+}
+
+fn meaning(answer: &SubmitAnswer, facts: &SubmitFacts, now: Timestamp, dice: Dice) -> SubmitPlan {
     let attempt = facts.attempt;
     match answer {
         SubmitAnswer::Accepted { task, charged, salvaged } => SubmitPlan {
@@ -123,33 +146,25 @@ pub fn answered(answer: &SubmitAnswer, facts: &SubmitFacts, now: Timestamp, dice
             },
             due_at: now + dice.around(facts.poll_first, 0.1),
             gate: GateNews::Passed,
+            retry_after: None,
             hold: None,
             error: None,
         },
         SubmitAnswer::Refused(failure) => {
-            plain(Event::SubmitRefused { attempt, failure: failure.clone() }, GateNews::Nothing, now)
+            plain(Event::SubmitRefused { attempt, failure: failure.clone() }, GateNews::Answered, now)
         }
         SubmitAnswer::Unknown { why } => {
-            plain(Event::SubmitUnknown { attempt, why: why.clone() }, GateNews::Nothing, now)
+            plain(Event::SubmitUnknown { attempt, why: why.clone() }, GateNews::Outage, now)
         }
-        SubmitAnswer::Deferred { why, message, retry_after } => {
-            deferred(*why, message, *retry_after, facts, now, dice)
-        }
+        SubmitAnswer::Deferred { why, message } => deferred(*why, message, facts, now, dice),
     }
 }
 
 fn plain(event: Event, gate: GateNews, now: Timestamp) -> SubmitPlan {
-    SubmitPlan { event, due_at: now, gate, hold: None, error: None }
+    SubmitPlan { event, due_at: now, gate, retry_after: None, hold: None, error: None }
 }
 
-fn deferred(
-    why: Deferral,
-    message: &str,
-    retry_after: Option<Duration>,
-    facts: &SubmitFacts,
-    now: Timestamp,
-    dice: Dice,
-) -> SubmitPlan {
+fn deferred(why: Deferral, message: &str, facts: &SubmitFacts, now: Timestamp, dice: Dice) -> SubmitPlan {
     let attempt = facts.attempt;
     let later = |code: &str,
                  wait: Duration,
@@ -159,6 +174,7 @@ fn deferred(
             event: Event::SubmitDeferred { attempt, why: message.to_owned(), reserved: false },
             due_at: now + wait,
             gate,
+            retry_after: None,
             hold,
             error: Some(Failure { code: code.to_owned(), message: message.to_owned(), charged: Charged::No }),
         }
@@ -169,22 +185,19 @@ fn deferred(
         Deferral::Held => {
             SubmitPlan { error: None, ..later("HELD_BACK", Duration::ZERO, GateNews::Nothing, None) }
         }
-        Deferral::NotSent => {
-            later("NOT_SENT", NOT_SENT.delay(facts.not_sent.saturating_add(1), dice), GateNews::Nothing, None)
-        }
+        // The network is everybody's: one at a time finds out, instead of each job by itself, and every try is on record.
+        Deferral::NotSent => later("NOT_SENT", Duration::ZERO, GateNews::Outage, None),
         Deferral::RateLimited | Deferral::Unavailable => {
             let code = if why == Deferral::RateLimited { "RATE_LIMITED" } else { "UNAVAILABLE" };
-            let long = retry_after.filter(|wait| *wait > LONGEST_QUIET);
-            let hold = long.map(|wait| (HoldName::Rate, message.to_owned(), Some(now + wait)));
             // The job itself may go at once: the gate decides when, so that it keeps its place.
-            later(code, Duration::ZERO, GateNews::TooFast { retry_after }, hold)
+            later(code, Duration::ZERO, GateNews::TooFast, None)
         }
         Deferral::SlotsFull => later("RATE_LIMITED", Duration::ZERO, GateNews::SlotsFull, None),
         Deferral::NoCredits => {
-            later("INSUFFICIENT_CREDITS", Duration::ZERO, GateNews::Nothing, held(HoldName::Credits))
+            later("INSUFFICIENT_CREDITS", Duration::ZERO, GateNews::Answered, held(HoldName::Credits))
         }
         Deferral::KeyRefused => {
-            later("INVALID_API_KEY", Duration::ZERO, GateNews::Nothing, held(HoldName::Key))
+            later("INVALID_API_KEY", Duration::ZERO, GateNews::Answered, held(HoldName::Key))
         }
         Deferral::Moved => {
             // The key may be as good as ever: what to look at is the address.
@@ -195,18 +208,18 @@ fn deferred(
         Deferral::Forbidden if facts.key_works == Some(true) => {
             let failure =
                 Failure { code: "FORBIDDEN".to_owned(), message: message.to_owned(), charged: Charged::No };
-            plain(Event::SubmitRefused { attempt, failure }, GateNews::Nothing, now)
+            plain(Event::SubmitRefused { attempt, failure }, GateNews::Answered, now)
         }
         Deferral::Forbidden => later("FORBIDDEN", Duration::ZERO, GateNews::Nothing, held(HoldName::Key)),
         Deferral::InternalError
             if facts.hold_on_internal_error || facts.internal_errors >= MAX_INTERNAL_ERRORS =>
         {
             let why = format!("{message} (INTERNAL_ERROR, time {})", facts.internal_errors.saturating_add(1));
-            plain(Event::SubmitUnknown { attempt, why }, GateNews::Nothing, now)
+            plain(Event::SubmitUnknown { attempt, why }, GateNews::Outage, now)
         }
         Deferral::InternalError => {
             let wait = INTERNAL_ERROR.delay(facts.internal_errors.saturating_add(1), dice);
-            let mut plan = later("INTERNAL_ERROR", wait, GateNews::Nothing, None);
+            let mut plan = later("INTERNAL_ERROR", wait, GateNews::Outage, None);
             plan.event = Event::SubmitDeferred { attempt, why: message.to_owned(), reserved: true };
             plan
         }
@@ -231,6 +244,7 @@ mod tests {
         SubmitFacts {
             attempt: AttemptNo(1),
             internal_errors: 0,
+            retry_after: None,
             not_sent: 0,
             key_works: None,
             hold_on_internal_error: false,
@@ -239,12 +253,9 @@ mod tests {
     }
 
     fn plan(why: Deferral, retry_after: Option<u64>, facts: &SubmitFacts) -> SubmitPlan {
-        let answer = SubmitAnswer::Deferred {
-            why,
-            message: "said so".to_owned(),
-            retry_after: retry_after.map(Duration::from_secs),
-        };
-        answered(&answer, facts, NOW, Dice::new(0.5))
+        let answer = SubmitAnswer::Deferred { why, message: "said so".to_owned() };
+        let facts = SubmitFacts { retry_after: retry_after.map(Duration::from_secs), ..*facts };
+        answered(&answer, &facts, NOW, Dice::new(0.5))
     }
 
     #[test]
@@ -276,5 +287,34 @@ mod tests {
         assert_eq!(plan(Deferral::RateLimited, Some(3600), &facts()).hold, None);
         let long = plan(Deferral::RateLimited, Some(86_400), &facts());
         assert!(matches!(long.hold, Some((HoldName::Rate, _, Some(_)))));
+    }
+
+    #[test]
+    fn a_wish_is_heard_whatever_else_was_said() {
+        let failure = Failure { code: "X".into(), message: "no".into(), charged: Charged::No };
+        let deferrals = [
+            Deferral::RateLimited,
+            Deferral::SlotsFull,
+            Deferral::Unavailable,
+            Deferral::InternalError,
+            Deferral::NoCredits,
+            Deferral::Moved,
+        ];
+        let mut answers = vec![
+            SubmitAnswer::Refused(failure),
+            SubmitAnswer::Unknown { why: "HTTP 502".into() },
+            SubmitAnswer::Accepted { task: TaskId::parse("n75abc").unwrap(), charged: None, salvaged: true },
+        ];
+        answers.extend(deferrals.map(|why| SubmitAnswer::Deferred { why, message: "said so".into() }));
+        for answer in answers {
+            for seconds in [600, 86_400] {
+                let wish = Some(Duration::from_secs(seconds));
+                let p = answered(&answer, &SubmitFacts { retry_after: wish, ..facts() }, NOW, Dice::new(0.5));
+                assert_eq!(p.retry_after, wish, "{answer:?}");
+                let stopped =
+                    p.hold.is_some_and(|(name, _, until)| until.is_some() || name != HoldName::Rate);
+                assert!(stopped || seconds < 3600, "{answer:?}");
+            }
+        }
     }
 }
