@@ -138,7 +138,14 @@ async fn what_an_internal_error_holds_back_is_settled_by_a_person() {
         let attempt = rig.on_the_wire(id).await;
         let now = klingd::clock::Clock.now();
         let event = Event::SubmitDeferred { attempt, why: "HTTP 500: INTERNAL_ERROR".into(), reserved: true };
-        let plan = SubmitPlan { event, due_at: now, gate: GateNews::Nothing, hold: None, error: None };
+        let plan = SubmitPlan {
+            event,
+            due_at: now,
+            gate: GateNews::Nothing,
+            retry_after: None,
+            hold: None,
+            error: None,
+        };
         let gate = klingd::daemon::claim_policy(&rig.config(), "").gate;
         let (evidence, dice) = (Evidence::default(), Dice::new(0.5));
         let outcome = SubmitOutcome { job: id, attempt, plan, evidence, note: None, gate, now, dice };
