@@ -43,7 +43,12 @@ async fn a_task_that_leads_nowhere_is_given_up_by_a_write_off() {
         let shown = rig.run(&["show", "1"]).is(0).out;
         assert!(shown.contains("klingd resolve 1 --write-off"), "{shown}");
 
-        let said = rig.run(&["resolve", "1", "--write-off", "--json"]).is(0);
+        rig.run(&["resolve", "1", "--write-off"])
+            .is(2)
+            .says("n75lost of attempt 1 is paid (200 credits)")
+            .says("--yes");
+        assert_eq!(rig.label(id).await, Label::Generating);
+        let said = rig.run(&["resolve", "1", "--write-off", "--json", "--yes"]).is(0);
         let job = said.json().remove(0);
         assert_eq!((&job["state"], &job["needs_person"]), (&json!("failed"), &json!(false)), "{job}");
         let error = &job["error"];
