@@ -12,7 +12,8 @@ use super::{
     row::{self, select_job},
 };
 use crate::domain::{
-    AttemptNo, Credits, Event, Job, JobId, Outcome, State, Timestamp, evidence::Evidence, state::Label,
+    AttemptNo, Charge, Credits, Event, Job, JobId, Outcome, State, Timestamp, evidence::Evidence,
+    state::Label,
 };
 
 /// Which jobs to list.
@@ -64,6 +65,13 @@ pub struct AttemptRow {
     pub note: Option<String>,
     /// Its task is paid, and the job has never followed it.
     pub unfollowed: bool,
+}
+
+impl AttemptRow {
+    /// Whether it made a task, or may have. A refund does not undo that: the next submit is a new render all the same.
+    pub fn may_have_rendered(&self) -> bool {
+        self.task_id.is_some() || self.charge != Charge::Free.as_str()
+    }
 }
 
 /// Finished jobs that a plain `list` shows after the active ones.

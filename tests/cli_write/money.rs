@@ -87,7 +87,7 @@ async fn a_refund_is_shown_or_said_to_be_missing() {
         "Refunded         200",
         "200 credits charged, 200 refunded",
         "(not charged); it costs 0 credits in the end",
-        "queues it again; nothing is spent on it so far",
+        "renders it anew, for about 200 credits",
     ] {
         assert!(crow.contains(words), "{words:?} is not in:\n{crow}");
     }
@@ -96,13 +96,14 @@ async fn a_refund_is_shown_or_said_to_be_missing() {
     let [crow] = rig.run(&["show", "2", "--json"]).is(0).json().try_into().unwrap();
     assert_eq!((&crow["error"]["charged"], &crow["charged_credits"]), (&json!("no"), &json!(0)));
     assert_eq!(crow["attempts"][0]["refunded_credits"], 200);
-    // Uncharged, it may be queued again without --again and without a question; the owl may be paid.
+    // Uncharged, it may be queued again without --again; the owl may be paid. Either retry is a new render, which asks.
     let again = ["enqueue", "--type", "std-text-to-video", "--no-sound", "--tag", "night", "--prompt"];
     let existing = |prompt| rig.run(&[&again[..], &[prompt, "--dry-run", "--json"]].concat()).is(0).json();
     assert_eq!(existing("A crow")[0]["existing"], false);
     assert_eq!(existing("An owl")[0]["existing"], true);
     rig.run(&["retry", "3"]).is(2).says("say --yes");
-    rig.run(&["retry", "2"]).is(0).says("nothing is spent on it so far");
+    rig.run(&["retry", "2"]).is(2).says("a new render costs 200 credits on top").says("say --yes");
+    rig.run(&["retry", "2", "--yes"]).is(0).says("as a new render, for 200 credits");
 }
 
 /// What a person brought by hand counts, and the provider has not said how much: both places of `show` say so.

@@ -83,8 +83,8 @@ fn head(of: &Everything<'_>, page: &mut Page) {
     if let Some(failure) = &job.error {
         page.row(if job.state.has_ended() { "Error" } else { "Last error" }, failed(failure));
     }
-    let maybe_paid = of.attempts.iter().any(|attempt| attempt.charge != Charge::Free.as_str());
-    if let Some(next) = next_step(job, view, maybe_paid) {
+    let rendered = of.attempts.iter().any(AttemptRow::may_have_rendered);
+    if let Some(next) = next_step(job, view, rendered) {
         page.row("Next", next.replace('\n', &format!("\n{:VALUE$}", "")));
     }
     for note in &job.notes {

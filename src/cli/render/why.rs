@@ -138,12 +138,12 @@ fn short(message: &str) -> String {
 }
 
 /// What to do next about one job, as a whole sentence; `None` while it moves by itself.
-pub fn next_step(job: &Job, view: &View, maybe_paid: bool) -> Option<String> {
+pub fn next_step(job: &Job, view: &View, rendered: bool) -> Option<String> {
     let id = job.id;
     if let Some(reason) = view.reason(job) {
         return Some(remedy(job, reason, view));
     }
-    let plan = retry(&job.state, maybe_paid, false)?;
+    let plan = retry(&job.state, rendered, false)?;
     Some(match plan {
         RetryPlan::Follow => format!("klingd retry {id}    asks for the paid video again, for free"),
         RetryPlan::Resume => format!("klingd retry {id}    queues it again; nothing is spent on it so far"),
