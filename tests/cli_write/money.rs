@@ -3,7 +3,7 @@
 use klingd::domain::{JobId, state::Label};
 use serde_json::json;
 
-use crate::rig::{Daemon, Rig, provider};
+use crate::rig::{Daemon, KEY, Rig, provider};
 
 /// A fox that is rendered, a crow that fails and is paid back, an owl that fails and may not be; the price of the fox is
 /// not the expected one.
@@ -104,6 +104,22 @@ async fn a_refund_is_shown_or_said_to_be_missing() {
     rig.run(&["retry", "3"]).is(2).says("say --yes");
     rig.run(&["retry", "2"]).is(2).says("a new render costs 200 credits on top").says("say --yes");
     rig.run(&["retry", "2", "--yes"]).is(0).says("as a new render, for 200 credits");
+}
+
+/// Who waits for a budget, and why a run ends with 10, is said where people look.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_a_budget_is_told() {
+    let mut rig = Rig::new().with("KLINGD_API__BASE_URL", "http://127.0.0.1:9").with("KLINGD_API__KEY", KEY);
+    rig.enqueue("A fox");
+    rig.variables.push(("KLINGD_BUDGET__PER_DAY".into(), "150".into()));
+    let status = rig.run(&["status"]).is(0).out;
+    assert!(status.contains("per_day: 0 of 150 credits, 150 left; 1 job waits until midnight"), "{status}");
+    let status = rig.run(&["status", "--json"]).is(0).json().remove(0);
+    assert_eq!(status["budget"]["left_today"], 150);
+    assert_eq!(status["budget"]["waiting_jobs"]["per_day"], 1);
+    rig.run(&["run", "--until-idle"])
+        .is(10)
+        .says("1 job waits for budget.per_day (0 of 150 credits) until midnight; klingd list shows which");
 }
 
 /// What a person brought by hand counts, and the provider has not said how much: both places of `show` say so.

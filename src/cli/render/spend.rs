@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     super::{price::credits, spend::By, view::View},
-    Look,
+    Look, budget,
     table::{Cell, Column, Fit, table},
     text::{count, line},
     time::exact,
@@ -270,16 +270,8 @@ pub fn json_lines(s: &Spend) -> Vec<Value> {
             "attempts": row.attempts,
         })
     };
-    let View { budget, spent, .. } = &s.view;
-    let cap = |cap: Credits| (cap > Credits::ZERO).then_some(cap);
     let mut total = object("total", &s.total);
-    total["budget"] = json!({
-        "per_job": cap(budget.per_job),
-        "per_day": cap(budget.per_day),
-        "left_today": cap(budget.per_day).map(|cap| cap.minus(spent.of_day())),
-        "total": cap(budget.total),
-        "left_in_total": cap(budget.total).map(|cap| cap.minus(spent.in_total())),
-    });
+    total["budget"] = budget::json(&s.view);
     total["price_drift"] = s.drifts.iter().map(drift_json).collect();
     total["prices_as_of"] = json!(s.prices_as_of);
     let by = title(s.by).to_lowercase();

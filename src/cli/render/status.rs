@@ -6,14 +6,15 @@ use serde_json::{Value, json};
 
 use super::{
     super::{json::time, view::View},
+    budget,
     hold::{since, trial},
     spend::clock_is_behind,
-    text::line,
+    text::{counted, line},
     time::{span, wall},
 };
 use crate::{
     domain::{Credits, Timestamp, state::Label},
-    store::{inbox::InboxView, ledger::Sums},
+    store::{budget::Cap, inbox::InboxView, ledger::Sums},
 };
 
 /// The daemon and its queue.
@@ -32,6 +33,8 @@ pub struct Status {
     pub depth: BTreeMap<Label, u64>,
     /// Jobs that need a person.
     pub in_need: u64,
+    /// Queued jobs that a cap stops.
+    pub stopped: Vec<(Cap, u64)>,
     /// The ledger since midnight.
     pub today: Sums,
     /// The latest intent, for a clock that is behind it.
@@ -81,6 +84,12 @@ pub fn status(s: &Status) -> String {
     if s.in_need > 0 {
         row("Needs you", format!("{}: klingd list shows which and how", s.in_need));
     }
+    let second = u64::try_from(view.unfollowed.len()).unwrap_or(u64::MAX);
+    if second > 0 {
+        let have = if second == 1 { "has" } else { "have" };
+        let jobs = counted(second, "job");
+        row("Not fetched", format!("{jobs} {have} a second paid task: klingd list shows which and how"));
+    }
     if let Some(oldest) = s.oldest_waiting {
         row("Oldest waits", span(view.now.since(oldest)));
     }
@@ -92,6 +101,9 @@ pub fn status(s: &Status) -> String {
         row("Inbox", today + &trouble.unwrap_or_default());
     }
     row("Today", today(s.today));
+    budget::lines(view, &s.stopped).into_iter().for_each(|line| {
+        row("Budget", line);
+    });
     if let Some(sentence) = clock_is_behind(s.latest_intent, view) {
         row("Clock", sentence);
     }
@@ -174,6 +186,8 @@ pub fn status_json(s: &Status) -> Value {
         "in_flight": s.in_flight(),
         "jobs": jobs,
         "needs_person": s.in_need,
+        "unfollowed_tasks": s.view.unfollowed.len(),
+        "budget": budget::json_with(&s.view, &s.stopped),
         "today": {
             "charged_credits": s.today.charged,
             "refunded_credits": s.today.refunded,
@@ -197,7 +211,10 @@ mod tests {
 
     use super::super::samples;
     use super::*;
-    use crate::domain::{Credits, HoldName, gate::Ceiling, hold::Hold};
+    use crate::{
+        domain::{Credits, HoldName, JobId, gate::Ceiling, hold::Hold},
+        store::budget::{Budget, Spent},
+    };
 
     fn quiet() -> Status {
         Status {
@@ -208,6 +225,7 @@ mod tests {
             slots: 3,
             depth: BTreeMap::new(),
             in_need: 0,
+            stopped: Vec::new(),
             today: Sums::default(),
             latest_intent: None,
             oldest_waiting: None,
@@ -233,12 +251,17 @@ mod tests {
         let until = Some(samples::at(20));
         view.holds.push(Hold { until, ..Hold::new(HoldName::Rate, "429".into(), samples::at(0)) });
         view.holds.push(Hold { until, ..Hold::new(HoldName::Key, "401".into(), samples::at(0)) });
+        view.unfollowed = vec![JobId(3)];
+        view.budget =
+            Budget { per_job: Credits::new(300), per_day: Credits::new(13_000), total: Credits::new(50_000) };
+        view.spent = Spent::new(Credits::new(12_900), Credits::new(31_000));
         Status {
             holder: Some("klingd, process 42".into()),
             world: Some("real".into()),
             view,
             depth: [(Label::Queued, 12), (Label::Generating, 2), (Label::InDoubt, 1)].into(),
             in_need: 1,
+            stopped: vec![(Cap::PerJob, 1), (Cap::PerDay, 22)],
             today: Sums {
                 charged: Credits::new(12_400),
                 refunded: Credits::new(800),
