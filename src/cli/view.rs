@@ -79,6 +79,11 @@ impl View {
         })
     }
 
+    /// Whether a task of the job is paid and was never followed.
+    pub fn has_second_task(&self, job: &Job) -> bool {
+        self.unfollowed.contains(&job.id)
+    }
+
     /// The cap that stops a job, if one does.
     pub fn cap(&self, job: &Job) -> Option<Cap> {
         self.spent.stopped_by(job.estimate, job.max_credits, &self.budget)

@@ -9,7 +9,7 @@ use super::{
     table::{Cell, Column, Fit, Tone, table},
     text::line,
     time::{age, wall},
-    why::{tone, why},
+    why::{second_task, tone, why},
 };
 use crate::{
     domain::{Job, JobId, State},
@@ -27,6 +27,9 @@ pub struct Listing<'a> {
     /// What paths are shown relative to on a terminal.
     pub videos: &'a Path,
 }
+
+/// Second paid tasks that are named one by one; the rows of the others say it, too.
+const NAMED: usize = 10;
 
 /// The longest command of the last column, with its reason: never cut.
 const NOTE_WIDTH: u16 = 44;
@@ -57,7 +60,10 @@ fn row(job: &Job, listing: &Listing<'_>, look: Look) -> Vec<Cell> {
     let view = listing.view;
     let tone = tone(job);
     let note = match job.state {
-        State::Done { .. } => Cell::toned(file(job, listing, look), Tone::Faint),
+        State::Done { .. } => match second_task(job, view) {
+            Some(second) => Cell::toned(second, Tone::Care),
+            None => Cell::toned(file(job, listing, look), Tone::Faint),
+        },
         State::Queued
         | State::Submitting { .. }
         | State::InDoubt { .. }
@@ -133,7 +139,7 @@ pub fn notices(view: &View, daemon_runs: bool, jobs: &[Job]) -> Vec<String> {
             "An earlier attempt of job {id} is still in doubt and counts as spent: klingd show {id}"
         ));
     }
-    for id in &view.unfollowed {
+    for id in view.unfollowed.iter().take(NAMED) {
         notices.push(format!(
             "An earlier attempt of job {id} made a task of its own: it is paid, and its video is not fetched: klingd retry {id}"
         ));

@@ -10,7 +10,7 @@ use super::{
     list::title,
     text::{block, cut, line, size},
     time::{exact, span, wall},
-    why::{next_step, why},
+    why::{next_step, notes, why},
 };
 use crate::{
     domain::{Charge, Credits, Job, Outcome, evidence::Evidence},
@@ -87,8 +87,8 @@ fn head(of: &Everything<'_>, page: &mut Page) {
     if let Some(next) = next_step(job, view, rendered) {
         page.row("Next", next.replace('\n', &format!("\n{:VALUE$}", "")));
     }
-    for note in &job.notes {
-        page.row("Note", line(note));
+    for note in notes(job, view) {
+        page.row("Note", line(&note));
     }
 }
 

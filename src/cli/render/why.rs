@@ -23,8 +23,29 @@ const MESSAGE_CHARS: usize = 100;
 pub fn why(job: &Job, view: &View) -> String {
     match view.reason(job) {
         Some(reason) => waits(job, reason, view),
-        None => moves(job, view),
+        None => second_task(job, view).unwrap_or_else(|| moves(job, view)),
     }
+}
+
+/// That a job which ended has another task that is paid and not fetched. One whose own task is to be fetched first says
+/// that first.
+pub fn second_task(job: &Job, view: &View) -> Option<String> {
+    let own = retry(&job.state, true, false) == Some(RetryPlan::Follow);
+    let waits = view.has_second_task(job) && job.state.has_ended() && !own;
+    waits.then(|| format!("a second paid task: klingd retry {} (free)", job.id))
+}
+
+/// The job's notes, and that a second task of it is paid and not fetched.
+pub fn notes(job: &Job, view: &View) -> Vec<String> {
+    let mut notes = job.notes.clone();
+    if view.has_second_task(job) {
+        let when = if job.state.has_ended() { "" } else { " (once the job has ended)" };
+        notes.push(format!(
+            "another task of this job is paid and its video is not fetched: klingd retry {}{when}",
+            job.id
+        ));
+    }
+    notes
 }
 
 /// What a job's colour says.
@@ -142,6 +163,11 @@ pub fn next_step(job: &Job, view: &View, rendered: bool) -> Option<String> {
     let id = job.id;
     if let Some(reason) = view.reason(job) {
         return Some(remedy(job, reason, view));
+    }
+    if second_task(job, view).is_some() {
+        return Some(format!(
+            "klingd retry {id}    fetches the video of its second paid task, too, for free"
+        ));
     }
     let plan = retry(&job.state, rendered, false)?;
     Some(match plan {
