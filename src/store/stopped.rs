@@ -1,4 +1,4 @@
-//! How many queued jobs each of the caps stops: what `status` and the end of `run --until-idle` tell.
+//! What queued jobs wait for besides a hold: how many each of the caps stops, and the tasks in flight: what `status` and the end of `run --until-idle` tell.
 
 use sqlx::Row as _;
 
@@ -9,6 +9,14 @@ use super::{
 };
 
 impl Store {
+    /// Requests on the wire and tasks that the provider works on.
+    pub async fn in_flight(&self) -> Result<u32> {
+        let r = sqlx::query("SELECT count(*) AS jobs FROM jobs WHERE in_flight = 1")
+            .fetch_one(&self.readers)
+            .await?;
+        row::narrow(&r, "jobs")
+    }
+
     /// Queued jobs by the first cap that stops them, as [`Spent::stopped_by`] finds it for one job; a cap that stops
     /// none is left out.
     pub async fn stopped(&self, budget: &Budget, spent: &Spent) -> Result<Vec<(Cap, u64)>> {

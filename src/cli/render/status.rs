@@ -10,7 +10,7 @@ use super::{
     hold::{since, trial},
     spend::clock_is_behind,
     text::{counted, line},
-    time::{span, wall},
+    time::{at, span, until as until_when, wall},
 };
 use crate::{
     domain::{Credits, Timestamp, state::Label},
@@ -64,9 +64,10 @@ pub fn status(s: &Status) -> String {
     let mut row = |key: &str, value: String| writeln!(text, "{key:<14}{value}").ok();
     row(
         "Daemon",
-        s.holder
-            .as_deref()
-            .map_or_else(|| format!("not running: {}", view.start()), |by| format!("running ({})", line(by))),
+        s.holder.as_deref().map_or_else(
+            || format!("not running: {}", view.start()),
+            |by| format!("running ({})", running(by, view)),
+        ),
     );
     row("Queue", format!("{} ({})", s.data_dir.display(), s.world.as_deref().unwrap_or("never run")));
     for hold in view.holds.iter().filter(|hold| hold.holds(view.now)) {
@@ -110,21 +111,41 @@ pub fn status(s: &Status) -> String {
     text.trim_end().to_owned()
 }
 
+/// The daemon's own words, with its start on the reader's clock.
+fn running(holder: &str, view: &View) -> String {
+    match (pid(holder), started_at(holder)) {
+        (Some(pid), Some(at)) => format!("process {pid}, since {}", wall(at, view.now, &view.zone)),
+        (_, _) => line(holder),
+    }
+}
+
+fn pid(holder: &str) -> Option<u32> {
+    let (_, rest) = holder.split_once("process ")?;
+    rest.split(',').next()?.trim().parse().ok()
+}
+
+fn started_at(holder: &str) -> Option<Timestamp> {
+    holder.split_once("since ")?.1.trim().parse().ok()
+}
+
 fn today(Sums { charged, refunded, reserved, in_doubt }: Sums) -> String {
     let back = if refunded > Credits::ZERO { format!(" ({refunded} refunded)") } else { String::new() };
     format!("{charged} credits charged{back}, {reserved} reserved, {in_doubt} in doubt")
 }
 
 fn gate(s: &Status) -> String {
-    let strikes = match s.view.gate.strikes {
-        0 => String::new(),
-        n => format!("; {n} refusals in a row"),
+    let strikes = s.view.gate.strikes;
+    // Refusals of the same moment are one strike; the gate opens for one submit at a time.
+    let (in_a_row, one_by_one) = match strikes {
+        0 => (String::new(), ""),
+        1 => (String::new(), "; one submit at a time until one is accepted"),
+        n => (format!("; {n} refusals in a row"), "; one submit at a time until one is accepted"),
     };
     let pace = s.view.gate.rate.map(|rate| format!(", paced at about {} (learned)", pace(rate.per_second())));
     let pace = pace.unwrap_or_default();
     match s.view.closed_until() {
-        Some(until) => format!("closed until {}{strikes}{pace}", wall(until, s.view.now, &s.view.zone)),
-        None => format!("open{strikes}{pace}"),
+        Some(until) => format!("closed {}{in_a_row}{pace}", until_when(until, s.view.now, &s.view.zone)),
+        None => format!("open{one_by_one}{pace}"),
     }
 }
 
@@ -141,7 +162,7 @@ fn pace(per_second: f64) -> String {
 fn ceiling(s: &Status) -> String {
     let Some(ceiling) = s.view.gate.ceiling else { return String::new() };
     let again = if ceiling.retry_at > s.view.now {
-        format!("tried again at {}", wall(ceiling.retry_at, s.view.now, &s.view.zone))
+        format!("tried again {}", at(ceiling.retry_at, s.view.now, &s.view.zone))
     } else {
         "tried again when all are taken".to_owned()
     };
@@ -172,6 +193,8 @@ pub fn status_json(s: &Status) -> Value {
     json!({
         "running": s.holder.is_some(),
         "holder": s.holder,
+        "pid": s.holder.as_deref().and_then(pid),
+        "started_at": time(s.holder.as_deref().and_then(started_at)),
         "data_dir": s.data_dir,
         "world": s.world,
         "holds": holds,
@@ -256,7 +279,7 @@ mod tests {
             Budget { per_job: Credits::new(300), per_day: Credits::new(13_000), total: Credits::new(50_000) };
         view.spent = Spent::new(Credits::new(12_900), Credits::new(31_000));
         Status {
-            holder: Some("klingd, process 42".into()),
+            holder: Some("klingd, process 42, since 2026-02-05T10:29:52.965Z".into()),
             world: Some("real".into()),
             view,
             depth: [(Label::Queued, 12), (Label::Generating, 2), (Label::InDoubt, 1)].into(),

@@ -5,7 +5,7 @@ use super::{
     hold::hold,
     table::Tone,
     text::{cut, line},
-    time::wall,
+    time::{at, until},
 };
 use crate::{
     domain::{
@@ -65,11 +65,10 @@ pub fn tone(job: &Job) -> Tone {
 
 fn waits(job: &Job, reason: Reason, view: &View) -> String {
     let id = job.id;
-    let at = |t: Timestamp| wall(t, view.now, &view.zone);
     match reason {
-        Reason::NotBefore => job.not_before.map(|t| format!("until {}", at(t))).unwrap_or_default(),
+        Reason::NotBefore => job.not_before.map(|t| until(t, view.now, &view.zone)).unwrap_or_default(),
         Reason::Budget => view.cap(job).map(|cap| over(cap).to_owned()).unwrap_or_default(),
-        Reason::InDoubt => format!("in doubt: klingd resolve {id}"),
+        Reason::InDoubt => format!("in doubt, {} credits: klingd resolve {id}", job.estimate),
         Reason::UnknownTask => format!("task unknown there: klingd resolve {id}"),
         Reason::NoUrl => format!("paid, but no link came: klingd show {id}"),
         Reason::Lost => format!("links dead: klingd retry {id} (free)"),
@@ -87,34 +86,34 @@ fn waits(job: &Job, reason: Reason, view: &View) -> String {
 }
 
 fn held(reason: Reason, view: &View) -> String {
-    let at = |t: Timestamp| wall(t, view.now, &view.zone);
+    let until = |t: Timestamp| until(t, view.now, &view.zone);
     let word = reason.as_str();
     match (view.hold(), view.closed_until()) {
         (Some(hold), _) => match hold.until {
-            Some(until) => format!("{word}: until {}, or klingd resume", at(until)),
+            Some(end) => format!("{word}: {}, or klingd resume", until(end)),
             None => format!("{word}: {}", hold.name.remedy()),
         },
-        (None, Some(until)) => format!("{word}: until {}", at(until)),
-        (None, None) => format!("{word}: tried again soon"),
+        (None, Some(end)) => format!("{word}: {}", until(end)),
+        (None, None) => slots_full(view).unwrap_or_else(|| format!("{word}: tried again soon")),
     }
 }
 
 const fn over(cap: Cap) -> &'static str {
     match cap {
-        Cap::PerJob => "budget: above budget.per_job",
-        Cap::MaxCredits => "budget: above its max_credits",
-        Cap::PerDay => "budget: budget.per_day is used up, until midnight",
-        Cap::Total => "budget: budget.total is used up",
+        Cap::PerJob => "above budget.per_job",
+        Cap::MaxCredits => "above its max_credits",
+        Cap::PerDay => "budget.per_day is used up, until midnight",
+        Cap::Total => "budget.total is used up",
     }
 }
 
 fn moves(job: &Job, view: &View) -> String {
-    let next = job.due_at.filter(|t| *t > view.now).map(|t| wall(t, view.now, &view.zone));
+    let next = job.due_at.filter(|t| *t > view.now).map(|t| at(t, view.now, &view.zone));
     match &job.state {
         State::Queued => match (&job.error, next) {
             (Some(error), Some(next)) => format!("tried again {next}: {}", short(&error.message)),
             (Some(error), None) => format!("tried again soon: {}", short(&error.message)),
-            (None, _) => String::new(),
+            (None, _) => slots_full(view).unwrap_or_default(),
         },
         State::Submitting { cancel: true, .. } => "cancelled as soon as the answer is there".to_owned(),
         State::Submitting { cancel: false, .. } | State::InDoubt { .. } | State::Done { .. } => String::new(),
@@ -138,6 +137,13 @@ fn moves(job: &Job, view: &View) -> String {
         State::Cancelled { task: Some(_) } => format!("paid; klingd retry {} fetches it", job.id),
         State::Cancelled { task: None } => String::new(),
     }
+}
+
+/// What a queued job waits for while the provider's parallel tasks are all taken.
+fn slots_full(view: &View) -> Option<String> {
+    let tasks =
+        |n: u32| if n == 1 { "the one task".to_owned() } else { format!("one of {n} parallel tasks") };
+    view.full_slots.map(|slots| format!("waits for {} to finish", tasks(slots)))
 }
 
 fn disk_is_held(view: &View) -> bool {
@@ -210,7 +216,10 @@ fn remedy(job: &Job, reason: Reason, view: &View) -> String {
              klingd resolve {id} --write-off      give it up; it counts as spent"
         ),
         Reason::NotBefore => format!("klingd set {id} --not-before TIME    changes the time it waits for"),
-        Reason::Budget => waits(job, reason, view),
+        Reason::Budget => {
+            "It goes when the cap allows it, or is raised in the configuration; klingd spend shows the caps"
+                .to_owned()
+        }
         Reason::Paused
         | Reason::Credits
         | Reason::Key
