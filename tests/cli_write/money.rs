@@ -3,7 +3,7 @@
 use klingd::domain::{JobId, state::Label};
 use serde_json::json;
 
-use crate::rig::{Daemon, KEY, Rig, provider};
+use crate::rig::{Daemon, KEY, Rig, TWO_JOBS, provider};
 
 /// A fox that is rendered, a crow that fails and is paid back, an owl that fails and may not be; the price of the fox is
 /// not the expected one.
@@ -104,6 +104,19 @@ async fn a_refund_is_shown_or_said_to_be_missing() {
     rig.run(&["retry", "3"]).is(2).says("say --yes");
     rig.run(&["retry", "2"]).is(2).says("a new render costs 200 credits on top").says("say --yes");
     rig.run(&["retry", "2", "--yes"]).is(0).says("as a new render, for 200 credits");
+}
+
+/// What does not fit into a day is queued all the same, and said.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_above_what_is_left_is_warned_of() {
+    let rig = Rig::new().with("KLINGD_BUDGET__PER_DAY", "250");
+    let file = rig.file("two.toml", TWO_JOBS);
+    rig.run(&["enqueue", &file]).is(0).says(
+        "warning: budget.per_day has 250 of 250 credits left, these jobs cost 400: some wait until midnight or longer",
+    );
+    let quiet = rig.run(&["enqueue", &file]).is(0).says("2 there already").err;
+    assert!(!quiet.contains("budget.per_day"), "{quiet}");
+    rig.run(&["resume"]).is(0).says("warning: no daemon serves this queue");
 }
 
 /// Who waits for a budget, and why a run ends with 10, is said where people look.
