@@ -236,7 +236,7 @@ async fn list_says_why_and_what_to_do() {
     let said = rig.run(&["list"]).is(0);
     let rows = said.rows();
     let note = |id: JobId| *rows.iter().find(|row| row[0] == id.to_string()).unwrap().last().unwrap();
-    assert_eq!(note(doubt), format!("in doubt: klingd resolve {doubt}"));
+    assert_eq!(note(doubt), format!("in doubt, 200 credits: klingd resolve {doubt}"));
     assert_eq!(note(failed), "INVALID_PROMPT: the \\u{1b}[31mprompt is refused");
     assert_eq!(note(done), "/videos/c.mp4");
     assert_eq!(note(waits), "paused: klingd resume");

@@ -74,6 +74,6 @@ async fn cancel(context: &Context, config: &Config, store: &Store, id: JobId) ->
 }
 
 /// Whether any attempt counts as paid, held back or in doubt.
-pub(super) async fn maybe_paid(store: &Store, id: JobId) -> Result<bool> {
+async fn maybe_paid(store: &Store, id: JobId) -> Result<bool> {
     Ok(store.attempts(id).await?.iter().any(|attempt| attempt.charge != Charge::Free.as_str()))
 }

@@ -126,12 +126,17 @@ fn check(context: &Context, config: &Config) {
     context.print(&format!("API key: {key}"));
 }
 
+/// The day of a type's price: the configuration's for one that it sets, else the built-in table's.
+pub(super) fn priced_as_of(config: &Config, job_type: JobType) -> &str {
+    if overridden_at(config, job_type).is_some() { &config.prices.as_of } else { PRICES_AS_OF }
+}
+
 fn prices(context: &Context, config: &Config) {
     if context.global.json {
         for job_type in JobType::ALL {
             let (unit, silent, sound) = amounts(config.prices.of(job_type));
             let overridden = overridden_at(config, job_type);
-            let as_of = if overridden.is_some() { &config.prices.as_of } else { PRICES_AS_OF };
+            let as_of = priced_as_of(config, job_type);
             let object = json!({
                 "type": job_type, "unit": unit, "silent": silent, "sound": sound,
                 "overridden": overridden.is_some(), "origin": overridden,

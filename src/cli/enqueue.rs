@@ -18,11 +18,12 @@ use super::{
     Context, Exit, price,
     progress::jobs_bar,
     render::Look,
+    view::View,
     wait::{self, WaitArgs},
 };
 use crate::{
     config::Config,
-    domain::JobId,
+    domain::{Credits, JobId},
     store::{Store, StoreError},
 };
 
@@ -133,11 +134,7 @@ pub async fn run(context: Context, args: EnqueueArgs) -> Result<Exit> {
         return Ok(Exit::Done);
     }
     if !context.daemon_runs(&config.data_dir) {
-        let service = if config.sandbox { "" } else { " (or systemctl start klingd)" };
-        context.say(&format!(
-            "warning: no daemon serves this queue, so nothing is submitted yet; start one: {}{service}",
-            super::view::start(config.sandbox)
-        ));
+        context.say(&super::view::no_daemon(config.sandbox));
     }
     if waits && !ids.is_empty() { wait::run(context, WaitArgs::of(ids)).await } else { Ok(Exit::Done) }
 }
@@ -174,6 +171,8 @@ async fn queue(
             }
         }
     }
+    // Read before: what the daemon reserves for these very jobs must not count twice.
+    let caps = View::read(&store, config, context.clock).await?;
     // Of what was asked above the commit checks `max_credits` again, for the queue may have changed meanwhile. The caps are
     // the submits' own: nothing is paid past them, whatever is queued.
     let now = context.clock.now();
@@ -182,7 +181,25 @@ async fn queue(
     bar.finish_and_clear();
     let placed: Vec<Placed> = queued.context(NOTHING)?.into_iter().map(Placed::from).collect();
     show(context, config, &store, &order, &placed, dry_run).await?;
+    if let Some(warning) = too_little_left(&caps, price::of(order.new_jobs(&placed))) {
+        context.say(&warning);
+    }
     Ok(Some(if waits { there(&store, &placed).await? } else { Vec::new() }))
+}
+
+/// That the caps have not enough left for all of an order: its jobs are queued, and some of them wait.
+fn too_little_left(view: &View, estimate: Credits) -> Option<String> {
+    let View { budget, spent, .. } = view;
+    let caps = [
+        ("budget.total", budget.total, spent.in_total(), "until it is raised"),
+        ("budget.per_day", budget.per_day, spent.of_day(), "until midnight or longer"),
+    ];
+    caps.into_iter().find_map(|(key, cap, used, wait)| {
+        let left = cap.minus(used);
+        (cap > Credits::ZERO && estimate > left && estimate > Credits::ZERO).then(|| {
+            format!("warning: {key} has {left} of {cap} credits left, these jobs cost {estimate}: some wait {wait}")
+        })
+    })
 }
 
 /// Whether what is there already could decide about the order: if not even all of it costs too much, nobody need ask.

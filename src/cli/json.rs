@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::view::View;
+use super::{render::why::notes, view::View};
 use crate::{
     domain::{Job, Timestamp},
     store::{
@@ -39,7 +39,7 @@ pub fn job(job: &Job, outputs: &[Output], view: &View) -> Value {
         "usual_ms": view.usual.of(job).map(|usual| usual.as_millis()),
         "error": job.error,
         "outputs": outputs.iter().map(output).collect::<Vec<_>>(),
-        "notes": job.notes,
+        "notes": notes(job, view),
         "source": job.source,
     })
 }
@@ -108,6 +108,7 @@ fn attempt(row: &AttemptRow) -> Value {
         "request": serde_json::from_slice::<Value>(&row.request).ok(),
         "evidence": row.evidence,
         "note": row.note,
+        "unfollowed": row.unfollowed,
     })
 }
 

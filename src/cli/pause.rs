@@ -8,7 +8,11 @@ use super::{
     Context, Exit,
     exit::Refusal,
     json::time,
-    render::{text::line, time::wall},
+    render::{
+        text::line,
+        time::{until as until_when, wall},
+    },
+    view::no_daemon,
 };
 use crate::{
     clock::local,
@@ -69,6 +73,9 @@ pub async fn resume(context: Context, args: ResumeArgs) -> Result<Exit> {
         resumed.print(&context);
     } else {
         resumed.say(&context, if args.holds.is_empty() { &[] } else { &names });
+    }
+    if !context.daemon_runs(&config.data_dir) {
+        context.say(&no_daemon(config.sandbox));
     }
     Ok(Exit::Done)
 }
@@ -135,7 +142,14 @@ impl Resumed {
         }
         for Hold { name, since, why, until, .. } in &self.standing {
             let (name, since, remedy) = (name.as_str(), at(context, *since), name.remedy());
-            let until = until.map(|until| format!(", until {}", at(context, until))).unwrap_or_default();
+            let until = until
+                .map(|until| {
+                    format!(
+                        ", {}",
+                        until_when(until, context.clock.now(), local(context.clock.now()).time_zone())
+                    )
+                })
+                .unwrap_or_default();
             context.say(&format!("{name} still holds since {since}{until}: {}; {remedy}", line(why)));
         }
         if self.standing.is_empty() {

@@ -16,6 +16,7 @@ use super::{
     each::{changed, each},
     exit::Refusal,
     price::refuse_if_it_never_fits,
+    render::text::line,
 };
 use crate::{
     config::Config,
@@ -150,7 +151,13 @@ impl Desk<'_> {
                 (Resolution::Adopt(task.clone()), note.or(doubts))
             }
             Way::NotCharged => (Resolution::NotCharged, note),
-            Way::WriteOff => (Resolution::WriteOff, note),
+            Way::WriteOff => {
+                if !self.may_give_up(&job, attempt)? {
+                    self.context.say(&format!("job {id} stays {}", job.state.label()));
+                    return Ok(Exit::Usage);
+                }
+                (Resolution::WriteOff, note)
+            }
             Way::Resubmit => {
                 if !self.may_pay_again(&job, attempt).await? {
                     self.context.say(&format!("job {id} stays in doubt"));
@@ -194,6 +201,16 @@ impl Desk<'_> {
             }
             tokio::time::sleep(LOOK).await;
         }
+    }
+
+    /// What has a task is paid, and dropped only with a person's word; of a mere doubt the flag itself is that word.
+    fn may_give_up(&self, job: &Job, attempt: &AttemptRow) -> Result<bool> {
+        let Some(task) = &attempt.task_id else { return Ok(true) };
+        let paid = attempt.charged.unwrap_or(attempt.estimate);
+        self.context.confirm(&format!(
+            "Job {}: task {} of attempt {} is paid ({paid} credits): a write-off gives nothing back, klingd only stops following it. Write it off?",
+            job.id, line(task), attempt.n
+        ))
     }
 
     async fn may_pay_again(&self, job: &Job, attempt: &AttemptRow) -> Result<bool> {

@@ -6,7 +6,6 @@ use clap::Args;
 
 use super::{
     Context, Exit,
-    cancel::maybe_paid,
     each::{changed, each},
     exit::Refusal,
     price::refuse_if_it_never_fits,
@@ -14,10 +13,10 @@ use super::{
 use crate::{
     config::Config,
     domain::{
-        AttemptNo, Job, JobId, State, TaskId,
+        AttemptNo, Credits, Job, JobId, State, TaskId,
         plan::retry::{RetryPlan, retry as plan},
     },
-    store::Store,
+    store::{Store, view::AttemptRow},
 };
 
 /// Flags of `retry`.
@@ -52,11 +51,13 @@ async fn again(
     new_render: bool,
 ) -> Result<Exit> {
     let job = store.job(id).await?;
-    let plan = plan(&job.state, maybe_paid(store, id).await?, new_render);
+    let attempts = store.attempts(id).await?;
+    let rendered = attempts.iter().any(AttemptRow::may_have_rendered);
+    let plan = plan(&job.state, rendered, new_render);
     let has_ended_so = matches!(plan, None | Some(RetryPlan::Render)) && job.state.has_ended();
     if has_ended_so
         && !new_render
-        && let Some((attempt, task)) = other_task(store, &job).await?
+        && let Some((attempt, task)) = other_task(attempts)
     {
         let sentence =
             format!("job {id} follows task {task} of attempt {attempt}, for free: it is paid, too");
@@ -93,14 +94,14 @@ async fn again(
 }
 
 /// A task that another attempt made and that the job never followed: paid, and nobody has asked for its video yet.
-async fn other_task(store: &Store, job: &Job) -> Result<Option<(AttemptNo, TaskId)>> {
-    let attempts = store.attempts(job.id).await?;
+fn other_task(attempts: Vec<AttemptRow>) -> Option<(AttemptNo, TaskId)> {
     let mut unfollowed = attempts.into_iter().filter(|attempt| attempt.unfollowed);
-    Ok(unfollowed.find_map(|attempt| Some((attempt.n, TaskId::parse(&attempt.task_id?)?))))
+    unfollowed.find_map(|attempt| Some((attempt.n, TaskId::parse(&attempt.task_id?)?)))
 }
 
 fn spent_so_far(job: &Job) -> String {
     match job.charged {
+        Some(Credits::ZERO) => "has cost nothing in the end".to_owned(),
         Some(charged) => format!("has cost {charged} credits"),
         None => "may have been charged already".to_owned(),
     }

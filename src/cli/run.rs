@@ -3,12 +3,19 @@
 use anyhow::Result;
 use clap::Args;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
-use super::{Context, Exit, sandbox};
+use super::{
+    Context, Exit,
+    render::idle::{Left, why_it_ended},
+    sandbox,
+    view::View,
+};
 use crate::{
     config::{ApiKey, Config},
     daemon::{self, Ended, Failure, Options},
-    store::World,
+    domain::state::Label,
+    store::{Store, World},
     telemetry,
 };
 
@@ -27,6 +34,7 @@ pub struct RunArgs {
 pub async fn run(context: Context, args: RunArgs) -> Result<Exit> {
     let config = context.config().map_err(Failure::Refused)?;
     log(&context, &config);
+    let told = config.clone();
     let stop = CancellationToken::new();
     let until_idle = args.until_idle;
     let work = async {
@@ -41,7 +49,11 @@ pub async fn run(context: Context, args: RunArgs) -> Result<Exit> {
         }
     };
     tokio::select! {
-        ended = work => Ok(exit(ended?)),
+        ended = work => {
+            let ended = ended?;
+            explain(&context, &told, ended).await;
+            Ok(exit(ended))
+        }
         // The second signal: at once. What was on the wire is in doubt at the next start.
         interrupted = signals(&stop) => interrupted.map(|()| Exit::Interrupted),
     }
@@ -82,6 +94,31 @@ pub(super) async fn in_sandbox(
     let (served, ended) = tokio::join!(server.serve(closed.clone()), daemon);
     served?;
     Ok(ended?)
+}
+
+/// Says why a run came to rest although not all is done. A courtesy: the exit code stands without it, too.
+async fn explain(context: &Context, config: &Config, ended: Ended) {
+    let Ended::Idle { failed, .. } = ended else { return };
+    let left = context.with_store(config, async |store| left(context, config, &store, failed).await).await;
+    match left.map(|left| why_it_ended(&left)) {
+        Ok(Some(why)) => context.complain(&format!("klingd: {why}")),
+        Ok(None) => {}
+        Err(error) => warn!("nothing moves any more, and why can't be read: {error:#}"),
+    }
+}
+
+async fn left(context: &Context, config: &Config, store: &Store, failed: u64) -> Result<Left> {
+    let view = View::read(store, config, context.clock).await?;
+    let depth = store.depth().await?;
+    let of = |label: Label| depth.iter().filter(|(l, _)| *l == label).map(|(_, n)| n).sum();
+    Ok(Left {
+        failed,
+        in_doubt: of(Label::InDoubt),
+        in_need: store.in_need().await?,
+        queued: of(Label::Queued),
+        stopped: store.stopped(&view.budget, &view.spent).await?,
+        view,
+    })
 }
 
 fn exit(ended: Ended) -> Exit {

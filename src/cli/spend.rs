@@ -5,6 +5,7 @@ use clap::{Args, ValueEnum};
 
 use super::{
     Context, Exit,
+    config::priced_as_of,
     exit::Refusal,
     render::{
         Look,
@@ -15,7 +16,11 @@ use super::{
 };
 use crate::{
     config::Config,
-    store::{Store, ledger::Group},
+    domain::JobType,
+    store::{
+        Store,
+        ledger::{Drift, Group},
+    },
 };
 
 /// Flags of `spend`.
@@ -89,11 +94,15 @@ async fn read(context: &Context, config: &Config, store: &Store, args: &SpendArg
     let since = args.since.map(|since| since.from(view.now));
     let groups = store.spending(args.by.group(), since).await?;
     let (rows, total) = in_groups(groups, &view.zone);
+    let drifts = store.drifts(since).await?;
+    let of_type = |name: &str| JobType::ALL.into_iter().find(|t| t.as_str() == name);
+    let dated = |drift: &Drift| of_type(&drift.job_type).map(|t| priced_as_of(config, t).to_owned());
     Ok(Spend {
+        drift_dates: drifts.iter().map(dated).collect(),
         by: args.by,
         rows,
         total,
-        drifts: store.drifts(since).await?,
+        drifts,
         prices_as_of: config.prices.as_of.clone(),
         latest_intent: store.latest_intent().await?,
         view,

@@ -34,8 +34,10 @@ async fn read(context: &Context, config: &Config, store: &Store) -> Result<Statu
         true => Some((config.inbox.path.clone(), store.inbox_view(today).await?)),
         false => None,
     };
+    let stopped = store.stopped(&view.budget, &view.spent).await?;
     Ok(Status {
         inbox,
+        stopped,
         data_dir: config.data_dir.clone(),
         holder: holder(context, config),
         world: store.world().await?,

@@ -10,7 +10,11 @@ use crate::{
     clock::{Clock, local},
     config::Config,
     daemon::claim_policy,
-    domain::{Job, JobId, Reason, State, Timestamp, gate::Gate, hold::Hold},
+    domain::{
+        Job, JobId, Reason, State, Timestamp,
+        gate::Gate,
+        hold::{Hold, HoldName},
+    },
     store::{
         Store,
         budget::{Budget, Cap, Spent},
@@ -24,6 +28,8 @@ pub struct View {
     pub holds: Vec<Hold>,
     /// The gate's memory.
     pub gate: Gate,
+    /// The tasks that may be in flight, when so many are.
+    pub full_slots: Option<u32>,
     /// The caps.
     pub budget: Budget,
     /// What counts against them.
@@ -51,10 +57,14 @@ impl View {
     pub async fn read(store: &Store, config: &Config, clock: Clock) -> Result<Self> {
         let now = clock.now();
         // The base URL and the key of the policy have no say in what may be spent.
-        let budget = claim_policy(config, "").budget;
+        let policy = claim_policy(config, "");
+        let budget = policy.budget;
+        let gate = store.gate().await?;
+        let slots = gate.slots(&policy.gate);
         Ok(Self {
             holds: store.holds().await?,
-            gate: store.gate().await?,
+            full_slots: (store.in_flight().await? >= slots).then_some(slots),
+            gate,
             spent: store.spent(&budget, clock.day_start(now)).await?,
             budget,
             doubts: store.open_doubts().await?,
@@ -82,6 +92,11 @@ impl View {
         })
     }
 
+    /// Whether a task of the job is paid and was never followed.
+    pub fn has_second_task(&self, job: &Job) -> bool {
+        self.unfollowed.contains(&job.id)
+    }
+
     /// The cap that stops a job, if one does.
     pub fn cap(&self, job: &Job) -> Option<Cap> {
         self.spent.stopped_by(job.estimate, job.max_credits, &self.budget)
@@ -92,10 +107,20 @@ impl View {
         self.holds.iter().find(|hold| hold.holds(self.now))
     }
 
-    /// Until when the gate is closed, if it is.
+    /// Until when the gate is closed, if it is: by its own memory or by a hold on the rate, whichever is later.
     pub fn closed_until(&self) -> Option<Timestamp> {
-        self.gate.closed(self.now)
+        let rate = self.holds.iter().filter(|hold| hold.name == HoldName::Rate && hold.holds(self.now));
+        rate.filter_map(|hold| hold.until).chain(self.gate.closed(self.now)).max()
     }
+}
+
+/// The warning of commands after which jobs could be submitted.
+pub fn no_daemon(sandbox: bool) -> String {
+    let service = if sandbox { "" } else { " (or systemctl start klingd)" };
+    format!(
+        "warning: no daemon serves this queue, so nothing is submitted yet; start one: {}{service}",
+        start(sandbox)
+    )
 }
 
 /// The command that starts a daemon. `klingd run` would not serve the sandbox's queue, but submit what waits in the real one.

@@ -10,6 +10,7 @@
 //! | [`submit`] | intents through the gate, and the outcomes of attempts |
 //! | [`ledger`] | what each attempt costs or may cost: the only money |
 //! | [`budget`] | the caps, and what counts against them |
+//! | [`stopped`] | how many jobs each cap stops |
 //! | [`poll`] | due status calls and what they showed |
 //! | [`download`] | due downloads, their progress, their end |
 //! | [`person`] | what commands do: cancel, edit, retry, resolve |
@@ -43,6 +44,7 @@ pub mod recover;
 pub mod render_times;
 mod row;
 pub mod step;
+pub mod stopped;
 pub mod submit;
 pub mod view;
 pub mod writer;

@@ -75,10 +75,18 @@ impl AttemptRow {
             && self.charge == Charge::Reserved.as_str()
             && state.has_ended()
     }
+
+    /// Whether it made a task, or may have. A refund does not undo that: the next submit is a new render all the same.
+    pub fn may_have_rendered(&self) -> bool {
+        self.task_id.is_some() || self.charge != Charge::Free.as_str()
+    }
 }
 
 /// Finished jobs that a plain `list` shows after the active ones.
 const RECENT: i64 = 10;
+
+/// Jobs with a second paid task that are read at once: each takes a person's `--resubmit`, so that there never are many.
+const UNFOLLOWED: i64 = 1000;
 
 impl Store {
     /// One job.
@@ -298,12 +306,12 @@ impl Store {
         Ok(ids.into_iter().map(JobId).collect())
     }
 
-    /// Jobs with a task that is paid and that they never followed; the oldest few.
+    /// Jobs with a task that is paid and that they never followed; the oldest [`UNFOLLOWED`].
     pub async fn unfollowed(&self) -> Result<Vec<JobId>> {
         let ids: Vec<i64> = sqlx::query_scalar(
             "SELECT DISTINCT job_id FROM attempts WHERE unfollowed = 1 ORDER BY job_id LIMIT ?",
         )
-        .bind(RECENT)
+        .bind(UNFOLLOWED)
         .fetch_all(&self.readers)
         .await?;
         Ok(ids.into_iter().map(JobId).collect())

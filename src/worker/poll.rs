@@ -19,6 +19,7 @@ use crate::{
             download::{DownloadPolicy, FetchFacts, failing_since, given_up},
             poll::{self as plan, PollAnswer, PollFacts, PollPlan, PollPolicy},
         },
+        state::Watch,
     },
     failpoint::{Point, reach},
     provider::Api,
@@ -225,6 +226,17 @@ impl Lane for PollLane {
     }
 }
 
+/// What is unusual about a task, and what follows.
+const fn watched(watch: &Watch) -> &'static str {
+    match watch {
+        Watch::Running => "its task is well again",
+        Watch::Failing { .. } => "the provider says FAILED; a second look decides",
+        Watch::NoUrl { .. } => "it is finished and paid, but no link came",
+        Watch::NotFound { .. } => "it is paid, but the provider does not know its task",
+        Watch::OtherKey { .. } => "it was made with another API key, and today's is refused for it",
+    }
+}
+
 fn report(job: &Job, answer: &PollAnswer, plan: &PollPlan, note: Option<&str>) {
     let id = job.id;
     match &plan.event {
@@ -232,10 +244,16 @@ fn report(job: &Job, answer: &PollAnswer, plan: &PollPlan, note: Option<&str>) {
             info!(job.id = id.0, outputs, "job {id} is rendered; its video is fetched");
         }
         Some(Event::TaskFailed { failure, .. }) => {
-            warn!(job.id = id.0, why = ?failure.message, "job {id} failed at the provider");
+            warn!(job.id = id.0, why = failure.message, "job {id} failed at the provider");
         }
         Some(Event::LinkRenewed) => info!(job.id = id.0, "job {id} has a fresh link"),
-        Some(Event::Watched { watch }) => info!(job.id = id.0, watch = ?watch, "job {id} is watched"),
+        Some(Event::Watched { watch }) => match watch.needs_person() {
+            Some(reason) => {
+                let reason = reason.as_str();
+                warn!(job.id = id.0, reason, "job {id} needs a person: {}; klingd show {id}", watched(watch));
+            }
+            None => info!(job.id = id.0, "job {id} is watched: {}", watched(watch)),
+        },
         Some(_) | None => {
             debug!(job.id = id.0, seen = ?answer, due_at = %plan.due_at, "job {id} was looked at")
         }
@@ -245,6 +263,6 @@ fn report(job: &Job, answer: &PollAnswer, plan: &PollPlan, note: Option<&str>) {
         warn!(job.id = id.0, credits.charged = charged, "job {id}: {note}");
     }
     if let Some((hold, why)) = &plan.hold {
-        warn!(hold = hold.as_str(), why = ?why, "submits stop: {}", hold.remedy());
+        warn!(hold = hold.as_str(), why, "submits stop: {}", hold.remedy());
     }
 }

@@ -214,11 +214,16 @@ fn report(job: JobId, attempt: AttemptNo, outcome: &SubmitOutcome, moved: &Moved
             );
         }
         State::Failed { failure, .. } => {
-            warn!(job.id = job.0, code = failure.code, why = ?failure.message, "job {job} is refused, not charged");
+            warn!(
+                job.id = job.0,
+                code = failure.code,
+                why = failure.message,
+                "job {job} is refused, not charged"
+            );
         }
         State::Queued => {
             let why = outcome.plan.error.as_ref().map(|e| e.message.as_str());
-            info!(job.id = job.0, attempt = attempt.0, why = ?why, "job {job} is back in the queue, not charged");
+            info!(job.id = job.0, attempt = attempt.0, why, "job {job} is back in the queue, not charged");
         }
         State::Submitting { .. }
         | State::Downloading { .. }
@@ -233,7 +238,7 @@ fn report(job: JobId, attempt: AttemptNo, outcome: &SubmitOutcome, moved: &Moved
     }
     if let Some((hold, why, until)) = &outcome.plan.hold {
         let until = until.map(|until| until.to_string());
-        warn!(hold = hold.as_str(), why = ?why, until, "submits stop: {}", hold.remedy());
+        warn!(hold = hold.as_str(), why, until, "submits stop: {}", hold.remedy());
     }
 }
 

@@ -8,7 +8,7 @@ use klingd::{
 };
 use serde_json::json;
 
-use crate::rig::{Daemon, Rig, provider};
+use crate::rig::{Daemon, KEY, Rig, TWO_JOBS, provider};
 
 /// A fox that is rendered, a crow that fails and is paid back, an owl that fails and may not be; the price of the fox is
 /// not the expected one.
@@ -92,7 +92,7 @@ async fn a_refund_is_shown_or_said_to_be_missing() {
         "Refunded         200",
         "200 credits charged, 200 refunded",
         "(not charged); it costs 0 credits in the end",
-        "queues it again; nothing is spent on it so far",
+        "renders it anew, for about 200 credits",
     ] {
         assert!(crow.contains(words), "{words:?} is not in:\n{crow}");
     }
@@ -101,13 +101,43 @@ async fn a_refund_is_shown_or_said_to_be_missing() {
     let [crow] = rig.run(&["show", "2", "--json"]).is(0).json().try_into().unwrap();
     assert_eq!((&crow["error"]["charged"], &crow["charged_credits"]), (&json!("no"), &json!(0)));
     assert_eq!(crow["attempts"][0]["refunded_credits"], 200);
-    // Uncharged, it may be queued again without --again and without a question; the owl may be paid.
+    // Uncharged, it may be queued again without --again; the owl may be paid. Either retry is a new render, which asks.
     let again = ["enqueue", "--type", "std-text-to-video", "--no-sound", "--tag", "night", "--prompt"];
     let existing = |prompt| rig.run(&[&again[..], &[prompt, "--dry-run", "--json"]].concat()).is(0).json();
     assert_eq!(existing("A crow")[0]["existing"], false);
     assert_eq!(existing("An owl")[0]["existing"], true);
     rig.run(&["retry", "3"]).is(2).says("say --yes");
-    rig.run(&["retry", "2"]).is(0).says("nothing is spent on it so far");
+    rig.run(&["retry", "2"]).is(2).says("a new render costs 200 credits on top").says("say --yes");
+    rig.run(&["retry", "2", "--yes"]).is(0).says("as a new render, for 200 credits");
+}
+
+/// What does not fit into a day is queued all the same, and said.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_above_what_is_left_is_warned_of() {
+    let rig = Rig::new().with("KLINGD_BUDGET__PER_DAY", "250");
+    let file = rig.file("two.toml", TWO_JOBS);
+    rig.run(&["enqueue", &file]).is(0).says(
+        "warning: budget.per_day has 250 of 250 credits left, these jobs cost 400: some wait until midnight or longer",
+    );
+    let quiet = rig.run(&["enqueue", &file]).is(0).says("2 there already").err;
+    assert!(!quiet.contains("budget.per_day"), "{quiet}");
+    rig.run(&["resume"]).is(0).says("warning: no daemon serves this queue");
+}
+
+/// Who waits for a budget, and why a run ends with 10, is said where people look.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_a_budget_is_told() {
+    let mut rig = Rig::new().with("KLINGD_API__BASE_URL", "http://127.0.0.1:9").with("KLINGD_API__KEY", KEY);
+    rig.enqueue("A fox");
+    rig.variables.push(("KLINGD_BUDGET__PER_DAY".into(), "150".into()));
+    let status = rig.run(&["status"]).is(0).out;
+    assert!(status.contains("per_day: 0 of 150 credits, 150 left; 1 job waits until midnight"), "{status}");
+    let status = rig.run(&["status", "--json"]).is(0).json().remove(0);
+    assert_eq!(status["budget"]["left_today"], 150);
+    assert_eq!(status["budget"]["waiting_jobs"]["per_day"], 1);
+    rig.run(&["run", "--until-idle"])
+        .is(10)
+        .says("1 job waits for budget.per_day (0 of 150 credits) until midnight; klingd list shows which");
 }
 
 /// What a person brought by hand counts, and the provider has not said how much: both places of `show` say so.

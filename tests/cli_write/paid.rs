@@ -43,7 +43,12 @@ async fn a_task_that_leads_nowhere_is_given_up_by_a_write_off() {
         let shown = rig.run(&["show", "1"]).is(0).out;
         assert!(shown.contains("klingd resolve 1 --write-off"), "{shown}");
 
-        let said = rig.run(&["resolve", "1", "--write-off", "--json"]).is(0);
+        rig.run(&["resolve", "1", "--write-off"])
+            .is(2)
+            .says("n75lost of attempt 1 is paid (200 credits)")
+            .says("--yes");
+        assert_eq!(rig.label(id).await, Label::Generating);
+        let said = rig.run(&["resolve", "1", "--write-off", "--json", "--yes"]).is(0);
         let job = said.json().remove(0);
         assert_eq!((&job["state"], &job["needs_person"]), (&json!("failed"), &json!(false)), "{job}");
         let error = &job["error"];
@@ -68,7 +73,16 @@ async fn a_second_paid_task_is_named_and_fetched() {
     rig.run(&["wait", "1", "--timeout", "60s"]).is(0);
     rig.run(&["resolve", "1", "--attempt", "1", "--task-id", &first]).is(0).says("is kept with attempt 1");
     rig.run(&["list"]).is(0).says("its video is not fetched: klingd retry 1");
-    assert!(rig.run(&["show", "1"]).is(0).out.contains("paid and not followed"));
+    let [show, status] = ["show", "status"].map(|verb| {
+        let args = if verb == "show" { vec!["show", "1"] } else { vec!["status"] };
+        rig.run(&args).is(0).out
+    });
+    assert!(show.contains("paid and not followed"), "{show}");
+    assert!(show.contains("klingd retry 1    fetches the video of its second paid task"), "{show}");
+    assert!(status.contains("1 job has a second paid task"), "{status}");
+    assert!(rig.run(&["wait", "1"]).is(0).out.contains("a second paid task: klingd retry 1 (free)"));
+    let told = rig.run(&["list", "--json"]).is(0).json().remove(0);
+    assert!(told["notes"].to_string().contains("klingd retry 1"), "{told}");
     rig.run(&["retry", "1"]).is(0).says(&format!("follows task {first} of attempt 1, for free"));
     rig.run(&["wait", "1", "--timeout", "60s"]).is(0);
     let job = rig.run(&["show", "1", "--json"]).is(0).json().remove(0);

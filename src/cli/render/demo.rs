@@ -146,7 +146,10 @@ mod tests {
     #[test]
     fn what_is_not_done_is_said() {
         let text = page(&[(samples::in_doubt(), Vec::new())]);
-        assert!(text.contains("Not done:\n  7 harbour: in_doubt, in doubt: klingd resolve 7"), "{text}");
+        assert!(
+            text.contains("Not done:\n  7 harbour: in_doubt, in doubt, 200 credits: klingd resolve 7"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! A hold in a sentence: since when, why, how it ends by itself, and the command that lifts it. Every view says the same.
 
-use super::{super::view::View, text::line, time::wall};
-use crate::domain::{
-    Timestamp,
-    hold::{Hold, HoldName},
+use super::{
+    super::view::View,
+    text::line,
+    time::{at, until, wall},
 };
+use crate::domain::hold::{Hold, HoldName};
 
 /// The whole of it.
 pub fn hold(hold: &Hold, view: &View) -> String {
@@ -14,14 +15,15 @@ pub fn hold(hold: &Hold, view: &View) -> String {
 
 /// Its name, its age and what time alone will do about it.
 pub fn since(hold: &Hold, view: &View) -> String {
-    let at = |t: Timestamp| wall(t, view.now, &view.zone);
     let by_itself = match (hold.until, hold.probe_at) {
-        (Some(until), _) => format!(", until {}", at(until)),
-        (None, Some(probe)) if probe > view.now => format!(", tried again at {}", at(probe)),
+        (Some(end), _) => format!(", {}", until(end, view.now, &view.zone)),
+        (None, Some(probe)) if probe > view.now => {
+            format!(", tried again {}", at(probe, view.now, &view.zone))
+        }
         (None, Some(_)) => ", about to be tried again".to_owned(),
         (None, None) => String::new(),
     };
-    format!("{} since {}{by_itself}", hold.name.as_str(), at(hold.since))
+    format!("{} since {}{by_itself}", hold.name.as_str(), wall(hold.since, view.now, &view.zone))
 }
 
 /// What a hold that stood until now still does.

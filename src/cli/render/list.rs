@@ -8,11 +8,11 @@ use super::{
     hold::hold,
     table::{Cell, Column, Fit, Tone, table},
     text::line,
-    time::{age, wall},
-    why::{tone, why},
+    time::{age, until},
+    why::{second_task, tone, why},
 };
 use crate::{
-    domain::{Job, JobId, State},
+    domain::{Job, JobId, State, Timestamp},
     store::download::Output,
 };
 
@@ -28,16 +28,19 @@ pub struct Listing<'a> {
     pub videos: &'a Path,
 }
 
+/// Second paid tasks that are named one by one; the rows of the others say it, too.
+const NAMED: usize = 10;
+
 /// The longest command of the last column, with its reason: never cut.
 const NOTE_WIDTH: u16 = 44;
 
 const COLUMNS: [Column; 7] = [
     Column { title: "ID", fit: Fit::Number, from_width: 0 },
     Column { title: "STATE", fit: Fit::Whole, from_width: 0 },
-    Column { title: "NAME", fit: Fit::Cut, from_width: 72 },
+    Column { title: "NAME", fit: Fit::Cut, from_width: 60 },
     Column { title: "TYPE", fit: Fit::Whole, from_width: 120 },
-    Column { title: "CREDITS", fit: Fit::Number, from_width: 90 },
-    Column { title: "AGE", fit: Fit::Number, from_width: 70 },
+    Column { title: "CREDITS", fit: Fit::Number, from_width: 72 },
+    Column { title: "AGE", fit: Fit::Number, from_width: 90 },
     Column { title: "NOTE", fit: Fit::AtLeast(NOTE_WIDTH), from_width: 0 },
 ];
 
@@ -57,7 +60,10 @@ fn row(job: &Job, listing: &Listing<'_>, look: Look) -> Vec<Cell> {
     let view = listing.view;
     let tone = tone(job);
     let note = match job.state {
-        State::Done { .. } => Cell::toned(file(job, listing, look), Tone::Faint),
+        State::Done { .. } => match second_task(job, view) {
+            Some(second) => Cell::toned(second, Tone::Care),
+            None => Cell::toned(file(job, listing, look), Tone::Faint),
+        },
         State::Queued
         | State::Submitting { .. }
         | State::InDoubt { .. }
@@ -125,8 +131,8 @@ pub fn notices(view: &View, daemon_runs: bool, jobs: &[Job]) -> Vec<String> {
         .filter(|hold| hold.holds(view.now))
         .map(|h| format!("Nothing is submitted: {}", hold(h, view)))
         .collect();
-    if let (true, Some(until)) = (notices.is_empty(), view.closed_until()) {
-        notices.push(format!("The provider asks for quiet until {}.", wall(until, view.now, &view.zone)));
+    if let (true, Some(end)) = (notices.is_empty(), view.closed_until()) {
+        notices.push(quiet(end, view));
     }
     for id in &view.doubts {
         notices.push(format!(
@@ -134,7 +140,7 @@ pub fn notices(view: &View, daemon_runs: bool, jobs: &[Job]) -> Vec<String> {
         ));
     }
     notices.extend(withheld(view));
-    for id in &view.unfollowed {
+    for id in view.unfollowed.iter().take(NAMED) {
         notices.push(format!(
             "An earlier attempt of job {id} made a task of its own: it is paid, and its video is not fetched: klingd retry {id}"
         ));
@@ -150,6 +156,12 @@ pub fn withheld(view: &View) -> impl Iterator<Item = String> {
     view.withheld.iter().map(|id| {
         format!("An attempt of job {id} that failed there keeps its credits reserved: klingd show {id}")
     })
+}
+
+/// Whether the wait was the provider's wish or is klingd's own is not kept; that it refused a submit is.
+fn quiet(end: Timestamp, view: &View) -> String {
+    let after = if view.gate.strikes > 0 { "a 429" } else { "a refusal" };
+    format!("Submits pause {} after {after}.", until(end, view.now, &view.zone))
 }
 
 #[cfg(test)]
@@ -200,6 +212,8 @@ mod tests {
         insta::assert_snapshot!("wide", show(&jobs(), &samples::view(), WIDE));
         insta::assert_snapshot!("narrow", show(&jobs(), &samples::view(), NARROW));
         insta::assert_snapshot!("piped", show(&jobs(), &samples::view(), Look::Piped));
+        let tiny = Look::Terminal { width: 60, height: 24, colour: false };
+        insta::assert_snapshot!("tiny", show(&jobs(), &samples::view(), tiny));
     }
 
     #[test]
@@ -230,10 +244,10 @@ mod tests {
     fn a_cap_is_named() {
         let caps = |budget| View { budget, ..samples::view() };
         let per_job = caps(Budget { per_job: Credits::new(100), ..Budget::default() });
-        assert_eq!(why(&samples::queued(), &per_job), "budget: above budget.per_job");
+        assert_eq!(why(&samples::queued(), &per_job), "above budget.per_job");
         assert_eq!(per_job.reason(&samples::queued()), Some(Reason::Budget));
         let own = Job { max_credits: Some(Credits::new(199)), ..samples::queued() };
-        assert_eq!(why(&own, &samples::view()), "budget: above its max_credits");
+        assert_eq!(why(&own, &samples::view()), "above its max_credits");
     }
 
     #[test]
@@ -242,7 +256,20 @@ mod tests {
         view.gate.closed_until = Some(view.now + Duration::from_secs(600));
         assert_eq!(why(&samples::queued(), &view), "rate: until 10:41");
         assert_eq!(view.reason(&samples::generating()), None);
-        assert_eq!(notices(&view, true, &[]), ["The provider asks for quiet until 10:41."]);
+        assert_eq!(notices(&view, true, &[]), ["Submits pause until 10:41 after a refusal."]);
+    }
+
+    /// Behind full slots a job is neither refused nor forgotten; a hold or a closed gate is what it waits for first.
+    #[test]
+    fn full_slots_are_why_queued_jobs_wait() {
+        let view = View { full_slots: Some(3), ..samples::view() };
+        assert_eq!(why(&samples::queued(), &view), "waits for one of 3 parallel tasks to finish");
+        let mut closed = View { full_slots: Some(1), ..samples::view() };
+        assert_eq!(why(&samples::queued(), &closed), "waits for the one task to finish");
+        closed.gate.closed_until = Some(closed.now + Duration::from_secs(5));
+        assert_eq!(why(&samples::queued(), &closed), "rate: for 5s");
+        closed.gate.strikes = 1;
+        assert_eq!(notices(&closed, true, &[]), ["Submits pause for 5s after a 429."]);
     }
 
     /// After `resolve --resubmit` the job looks like any other; the first attempt may be paid all the same.

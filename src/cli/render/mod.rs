@@ -1,8 +1,10 @@
 //! What people read: pure functions from data to text. Nothing here asks a clock, a terminal or the store.
 
+pub mod budget;
 pub mod demo;
 pub mod history;
 pub mod hold;
+pub mod idle;
 pub mod list;
 #[cfg(test)]
 pub(super) mod samples;

@@ -35,6 +35,7 @@ pub fn view() -> View {
         sandbox: false,
         holds: Vec::new(),
         gate: Gate::default(),
+        full_slots: None,
         budget: Budget::default(),
         spent: Spent::default(),
         now: at(100),

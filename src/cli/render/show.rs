@@ -10,7 +10,7 @@ use super::{
     list::title,
     text::{block, cut, line, size},
     time::{exact, span, wall},
-    why::{next_step, why},
+    why::{next_step, notes, why},
 };
 use crate::{
     domain::{Charge, Credits, Job, Outcome, evidence::Evidence},
@@ -79,16 +79,18 @@ fn head(of: &Everything<'_>, page: &mut Page) {
     let (job, view) = (of.job, of.view);
     writeln!(page.0, "Job {}: {}", job.id, cut(&title(job), TITLE_CHARS)).ok();
     page.row("State", job.state.label().as_str());
-    page.row(if view.usual.of(job).is_some() { "So far" } else { "Why" }, why(job, view));
+    // Whoever reads this needs no command that brings him here.
+    let why = why(job, view).replace(&format!(": klingd show {}", job.id), "");
+    page.row(if view.usual.of(job).is_some() { "So far" } else { "Why" }, why.clone());
     if let Some(failure) = &job.error {
         page.row(if job.state.has_ended() { "Error" } else { "Last error" }, failed(failure));
     }
-    let maybe_paid = of.attempts.iter().any(|attempt| attempt.charge != Charge::Free.as_str());
-    if let Some(next) = next_step(job, view, maybe_paid) {
+    let rendered = of.attempts.iter().any(AttemptRow::may_have_rendered);
+    if let Some(next) = next_step(job, view, rendered).filter(|next| *next != why) {
         page.row("Next", next.replace('\n', &format!("\n{:VALUE$}", "")));
     }
-    for note in &job.notes {
-        page.row("Note", line(note));
+    for note in notes(job, view) {
+        page.row("Note", line(&note));
     }
 }
 

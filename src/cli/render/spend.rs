@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     super::{price::credits, spend::By, view::View},
-    Look,
+    Look, budget,
     list::withheld,
     table::{Cell, Column, Fit, table},
     text::{count, line},
@@ -40,6 +40,8 @@ pub struct Spend {
     pub total: SpendRow,
     /// Where the provider charged otherwise than expected.
     pub drifts: Vec<Drift>,
+    /// The day of each of their types' prices; none for a type that is no longer known.
+    pub drift_dates: Vec<Option<String>>,
     /// The day of the price table.
     pub prices_as_of: String,
     /// The latest intent, for a clock that is behind it.
@@ -273,28 +275,22 @@ pub fn json_lines(s: &Spend) -> Vec<Value> {
             "attempts": row.attempts,
         })
     };
-    let View { budget, spent, .. } = &s.view;
-    let cap = |cap: Credits| (cap > Credits::ZERO).then_some(cap);
     let mut total = object("total", &s.total);
-    total["budget"] = json!({
-        "per_job": cap(budget.per_job),
-        "per_day": cap(budget.per_day),
-        "left_today": cap(budget.per_day).map(|cap| cap.minus(spent.of_day())),
-        "total": cap(budget.total),
-        "left_in_total": cap(budget.total).map(|cap| cap.minus(spent.in_total())),
-    });
-    total["price_drift"] = s.drifts.iter().map(drift_json).collect();
+    total["budget"] = budget::json(&s.view);
+    total["price_drift"] =
+        s.drifts.iter().zip(&s.drift_dates).map(|(drift, date)| drift_json(drift, date.as_deref())).collect();
     total["prices_as_of"] = json!(s.prices_as_of);
     let by = title(s.by).to_lowercase();
     s.rows.iter().map(|row| object(&by, row)).chain([total]).collect()
 }
 
-fn drift_json(drift: &Drift) -> Value {
+fn drift_json(drift: &Drift, as_of: Option<&str>) -> Value {
     json!({
         "type": drift.job_type,
         "attempts": drift.attempts,
         "estimated_credits": drift.estimated,
         "charged_credits": drift.charged,
+        "prices_as_of": as_of,
     })
 }
 
@@ -327,7 +323,8 @@ mod tests {
             charged: Credits::new(640),
         }];
         let prices_as_of = "2026-11-22".into();
-        Spend { by, rows, total, drifts, prices_as_of, latest_intent: None, view }
+        let drift_dates = vec![Some("2026-11-20".to_owned())];
+        Spend { by, rows, total, drifts, drift_dates, prices_as_of, latest_intent: None, view }
     }
 
     fn days() -> Spend {

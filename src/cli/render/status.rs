@@ -6,14 +6,15 @@ use serde_json::{Value, json};
 
 use super::{
     super::{json::time, view::View},
+    budget,
     hold::{since, trial},
     spend::clock_is_behind,
-    text::line,
-    time::{span, wall},
+    text::{counted, line},
+    time::{at, span, until as until_when, wall},
 };
 use crate::{
     domain::{Credits, Timestamp, state::Label},
-    store::{inbox::InboxView, ledger::Sums},
+    store::{budget::Cap, inbox::InboxView, ledger::Sums},
 };
 
 /// The daemon and its queue.
@@ -32,6 +33,8 @@ pub struct Status {
     pub depth: BTreeMap<Label, u64>,
     /// Jobs that need a person.
     pub in_need: u64,
+    /// Queued jobs that a cap stops.
+    pub stopped: Vec<(Cap, u64)>,
     /// The ledger since midnight.
     pub today: Sums,
     /// The latest intent, for a clock that is behind it.
@@ -61,9 +64,10 @@ pub fn status(s: &Status) -> String {
     let mut row = |key: &str, value: String| writeln!(text, "{key:<14}{value}").ok();
     row(
         "Daemon",
-        s.holder
-            .as_deref()
-            .map_or_else(|| format!("not running: {}", view.start()), |by| format!("running ({})", line(by))),
+        s.holder.as_deref().map_or_else(
+            || format!("not running: {}", view.start()),
+            |by| format!("running ({})", running(by, view)),
+        ),
     );
     row("Queue", format!("{} ({})", s.data_dir.display(), s.world.as_deref().unwrap_or("never run")));
     for hold in view.holds.iter().filter(|hold| hold.holds(view.now)) {
@@ -81,6 +85,12 @@ pub fn status(s: &Status) -> String {
     if s.in_need > 0 {
         row("Needs you", format!("{}: klingd list shows which and how", s.in_need));
     }
+    let second = u64::try_from(view.unfollowed.len()).unwrap_or(u64::MAX);
+    if second > 0 {
+        let have = if second == 1 { "has" } else { "have" };
+        let jobs = counted(second, "job");
+        row("Not fetched", format!("{jobs} {have} a second paid task: klingd list shows which and how"));
+    }
     if let Some(oldest) = s.oldest_waiting {
         row("Oldest waits", span(view.now.since(oldest)));
     }
@@ -92,10 +102,30 @@ pub fn status(s: &Status) -> String {
         row("Inbox", today + &trouble.unwrap_or_default());
     }
     row("Today", today(s.today));
+    budget::lines(view, &s.stopped).into_iter().for_each(|line| {
+        row("Budget", line);
+    });
     if let Some(sentence) = clock_is_behind(s.latest_intent, view) {
         row("Clock", sentence);
     }
     text.trim_end().to_owned()
+}
+
+/// The daemon's own words, with its start on the reader's clock.
+fn running(holder: &str, view: &View) -> String {
+    match (pid(holder), started_at(holder)) {
+        (Some(pid), Some(at)) => format!("process {pid}, since {}", wall(at, view.now, &view.zone)),
+        (_, _) => line(holder),
+    }
+}
+
+fn pid(holder: &str) -> Option<u32> {
+    let (_, rest) = holder.split_once("process ")?;
+    rest.split(',').next()?.trim().parse().ok()
+}
+
+fn started_at(holder: &str) -> Option<Timestamp> {
+    holder.split_once("since ")?.1.trim().parse().ok()
 }
 
 fn today(Sums { charged, refunded, reserved, in_doubt }: Sums) -> String {
@@ -104,9 +134,12 @@ fn today(Sums { charged, refunded, reserved, in_doubt }: Sums) -> String {
 }
 
 fn gate(s: &Status) -> String {
-    let strikes = match s.view.gate.strikes {
-        0 => String::new(),
-        n => format!("; {n} refusals in a row"),
+    let strikes = s.view.gate.strikes;
+    // Refusals of the same moment are one strike; the gate opens for one submit at a time.
+    let (in_a_row, one_by_one) = match strikes {
+        0 => (String::new(), ""),
+        1 => (String::new(), "; one submit at a time until one is accepted"),
+        n => (format!("; {n} refusals in a row"), "; one submit at a time until one is accepted"),
     };
     let outages = match s.view.gate.outages {
         0 => String::new(),
@@ -116,9 +149,9 @@ fn gate(s: &Status) -> String {
     let pace = pace.unwrap_or_default();
     match s.view.closed_until() {
         Some(until) => {
-            format!("closed until {}{strikes}{outages}{pace}", wall(until, s.view.now, &s.view.zone))
+            format!("closed {}{in_a_row}{outages}{pace}", until_when(until, s.view.now, &s.view.zone))
         }
-        None => format!("open{strikes}{outages}{pace}"),
+        None => format!("open{one_by_one}{outages}{pace}"),
     }
 }
 
@@ -135,7 +168,7 @@ fn pace(per_second: f64) -> String {
 fn ceiling(s: &Status) -> String {
     let Some(ceiling) = s.view.gate.ceiling else { return String::new() };
     let again = if ceiling.retry_at > s.view.now {
-        format!("tried again at {}", wall(ceiling.retry_at, s.view.now, &s.view.zone))
+        format!("tried again {}", at(ceiling.retry_at, s.view.now, &s.view.zone))
     } else {
         "tried again when all are taken".to_owned()
     };
@@ -166,6 +199,8 @@ pub fn status_json(s: &Status) -> Value {
     json!({
         "running": s.holder.is_some(),
         "holder": s.holder,
+        "pid": s.holder.as_deref().and_then(pid),
+        "started_at": time(s.holder.as_deref().and_then(started_at)),
         "data_dir": s.data_dir,
         "world": s.world,
         "holds": holds,
@@ -180,6 +215,8 @@ pub fn status_json(s: &Status) -> Value {
         "in_flight": s.in_flight(),
         "jobs": jobs,
         "needs_person": s.in_need,
+        "unfollowed_tasks": s.view.unfollowed.len(),
+        "budget": budget::json_with(&s.view, &s.stopped),
         "today": {
             "charged_credits": s.today.charged,
             "refunded_credits": s.today.refunded,
@@ -203,7 +240,10 @@ mod tests {
 
     use super::super::samples;
     use super::*;
-    use crate::domain::{Credits, HoldName, gate::Ceiling, hold::Hold};
+    use crate::{
+        domain::{Credits, HoldName, JobId, gate::Ceiling, hold::Hold},
+        store::budget::{Budget, Spent},
+    };
 
     fn quiet() -> Status {
         Status {
@@ -214,6 +254,7 @@ mod tests {
             slots: 3,
             depth: BTreeMap::new(),
             in_need: 0,
+            stopped: Vec::new(),
             today: Sums::default(),
             latest_intent: None,
             oldest_waiting: None,
@@ -239,12 +280,17 @@ mod tests {
         let until = Some(samples::at(20));
         view.holds.push(Hold { until, ..Hold::new(HoldName::Rate, "429".into(), samples::at(0)) });
         view.holds.push(Hold { until, ..Hold::new(HoldName::Key, "401".into(), samples::at(0)) });
+        view.unfollowed = vec![JobId(3)];
+        view.budget =
+            Budget { per_job: Credits::new(300), per_day: Credits::new(13_000), total: Credits::new(50_000) };
+        view.spent = Spent::new(Credits::new(12_900), Credits::new(31_000));
         Status {
-            holder: Some("klingd, process 42".into()),
+            holder: Some("klingd, process 42, since 2026-02-05T10:29:52.965Z".into()),
             world: Some("real".into()),
             view,
             depth: [(Label::Queued, 12), (Label::Generating, 2), (Label::InDoubt, 1)].into(),
             in_need: 1,
+            stopped: vec![(Cap::PerJob, 1), (Cap::PerDay, 22)],
             today: Sums {
                 charged: Credits::new(12_400),
                 refunded: Credits::new(800),

@@ -1,5 +1,7 @@
 //! Text of strangers (prompts, names, the provider's messages) made fit for a terminal, and small words.
 
+use crate::domain::Credits;
+
 /// On one line: runs of blanks and line breaks become one blank, what steers a terminal or turns text around is
 /// escaped.
 pub fn line(foreign: &str) -> String {
@@ -43,6 +45,11 @@ pub fn cut(text: &str, chars: usize) -> String {
 /// `1 job`, `2 jobs`.
 pub fn count(n: usize, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}
+
+/// The same for a number of the database: `1 job`, `10,000 jobs`.
+pub fn counted(n: u64, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{} {what}s", Credits::new(n)) }
 }
 
 /// A size as people read it.

@@ -5,7 +5,7 @@ use super::{
     hold::hold,
     table::Tone,
     text::{cut, line},
-    time::wall,
+    time::{at, until},
 };
 use crate::{
     domain::{
@@ -23,8 +23,29 @@ const MESSAGE_CHARS: usize = 100;
 pub fn why(job: &Job, view: &View) -> String {
     match view.reason(job) {
         Some(reason) => waits(job, reason, view),
-        None => moves(job, view),
+        None => second_task(job, view).unwrap_or_else(|| moves(job, view)),
     }
+}
+
+/// That a job which ended has another task that is paid and not fetched. One whose own task is to be fetched first says
+/// that first.
+pub fn second_task(job: &Job, view: &View) -> Option<String> {
+    let own = retry(&job.state, true, false) == Some(RetryPlan::Follow);
+    let waits = view.has_second_task(job) && job.state.has_ended() && !own;
+    waits.then(|| format!("a second paid task: klingd retry {} (free)", job.id))
+}
+
+/// The job's notes, and that a second task of it is paid and not fetched.
+pub fn notes(job: &Job, view: &View) -> Vec<String> {
+    let mut notes = job.notes.clone();
+    if view.has_second_task(job) {
+        let when = if job.state.has_ended() { "" } else { " (once the job has ended)" };
+        notes.push(format!(
+            "another task of this job is paid and its video is not fetched: klingd retry {}{when}",
+            job.id
+        ));
+    }
+    notes
 }
 
 /// What a job's colour says.
@@ -44,11 +65,10 @@ pub fn tone(job: &Job) -> Tone {
 
 fn waits(job: &Job, reason: Reason, view: &View) -> String {
     let id = job.id;
-    let at = |t: Timestamp| wall(t, view.now, &view.zone);
     match reason {
-        Reason::NotBefore => job.not_before.map(|t| format!("until {}", at(t))).unwrap_or_default(),
+        Reason::NotBefore => job.not_before.map(|t| until(t, view.now, &view.zone)).unwrap_or_default(),
         Reason::Budget => view.cap(job).map(|cap| over(cap).to_owned()).unwrap_or_default(),
-        Reason::InDoubt => format!("in doubt: klingd resolve {id}"),
+        Reason::InDoubt => format!("in doubt, {} credits: klingd resolve {id}", job.estimate),
         Reason::UnknownTask => format!("task unknown there: klingd resolve {id}"),
         Reason::NoUrl => format!("paid, but no link came: klingd show {id}"),
         Reason::Lost => format!("links dead: klingd retry {id} (free)"),
@@ -66,34 +86,34 @@ fn waits(job: &Job, reason: Reason, view: &View) -> String {
 }
 
 fn held(reason: Reason, view: &View) -> String {
-    let at = |t: Timestamp| wall(t, view.now, &view.zone);
+    let until = |t: Timestamp| until(t, view.now, &view.zone);
     let word = reason.as_str();
     match (view.hold(), view.closed_until()) {
         (Some(hold), _) => match hold.until {
-            Some(until) => format!("{word}: until {}, or klingd resume", at(until)),
+            Some(end) => format!("{word}: {}, or klingd resume", until(end)),
             None => format!("{word}: {}", hold.name.remedy()),
         },
-        (None, Some(until)) => format!("{word}: until {}", at(until)),
-        (None, None) => format!("{word}: tried again soon"),
+        (None, Some(end)) => format!("{word}: {}", until(end)),
+        (None, None) => slots_full(view).unwrap_or_else(|| format!("{word}: tried again soon")),
     }
 }
 
 const fn over(cap: Cap) -> &'static str {
     match cap {
-        Cap::PerJob => "budget: above budget.per_job",
-        Cap::MaxCredits => "budget: above its max_credits",
-        Cap::PerDay => "budget: budget.per_day is used up, until midnight",
-        Cap::Total => "budget: budget.total is used up",
+        Cap::PerJob => "above budget.per_job",
+        Cap::MaxCredits => "above its max_credits",
+        Cap::PerDay => "budget.per_day is used up, until midnight",
+        Cap::Total => "budget.total is used up",
     }
 }
 
 fn moves(job: &Job, view: &View) -> String {
-    let next = job.due_at.filter(|t| *t > view.now).map(|t| wall(t, view.now, &view.zone));
+    let next = job.due_at.filter(|t| *t > view.now).map(|t| at(t, view.now, &view.zone));
     match &job.state {
         State::Queued => match (&job.error, next) {
             (Some(error), Some(next)) => format!("tried again {next}: {}", short(&error.message)),
             (Some(error), None) => format!("tried again soon: {}", short(&error.message)),
-            (None, _) => String::new(),
+            (None, _) => slots_full(view).unwrap_or_default(),
         },
         State::Submitting { cancel: true, .. } => "cancelled as soon as the answer is there".to_owned(),
         State::Submitting { cancel: false, .. } | State::InDoubt { .. } | State::Done { .. } => String::new(),
@@ -119,6 +139,13 @@ fn moves(job: &Job, view: &View) -> String {
     }
 }
 
+/// What a queued job waits for while the provider's parallel tasks are all taken.
+fn slots_full(view: &View) -> Option<String> {
+    let tasks =
+        |n: u32| if n == 1 { "the one task".to_owned() } else { format!("one of {n} parallel tasks") };
+    view.full_slots.map(|slots| format!("waits for {} to finish", tasks(slots)))
+}
+
 fn disk_is_held(view: &View) -> bool {
     view.holds.iter().any(|hold| hold.name == HoldName::Disk)
 }
@@ -138,12 +165,17 @@ fn short(message: &str) -> String {
 }
 
 /// What to do next about one job, as a whole sentence; `None` while it moves by itself.
-pub fn next_step(job: &Job, view: &View, maybe_paid: bool) -> Option<String> {
+pub fn next_step(job: &Job, view: &View, rendered: bool) -> Option<String> {
     let id = job.id;
     if let Some(reason) = view.reason(job) {
         return Some(remedy(job, reason, view));
     }
-    let plan = retry(&job.state, maybe_paid, false)?;
+    if second_task(job, view).is_some() {
+        return Some(format!(
+            "klingd retry {id}    fetches the video of its second paid task, too, for free"
+        ));
+    }
+    let plan = retry(&job.state, rendered, false)?;
     Some(match plan {
         RetryPlan::Follow => format!("klingd retry {id}    asks for the paid video again, for free"),
         RetryPlan::Resume => format!("klingd retry {id}    queues it again; nothing is spent on it so far"),
@@ -185,7 +217,10 @@ fn remedy(job: &Job, reason: Reason, view: &View) -> String {
              klingd resolve {id} --write-off      give it up; it counts as spent"
         ),
         Reason::NotBefore => format!("klingd set {id} --not-before TIME    changes the time it waits for"),
-        Reason::Budget => waits(job, reason, view),
+        Reason::Budget => {
+            "It goes when the cap allows it, or is raised in the configuration; klingd spend shows the caps"
+                .to_owned()
+        }
         Reason::Paused
         | Reason::Credits
         | Reason::Key

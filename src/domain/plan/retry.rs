@@ -7,16 +7,16 @@ use super::super::state::{Failure, State};
 pub enum RetryPlan {
     /// The paid task is asked and fetched again: free.
     Follow,
-    /// Back to the queue; nothing was charged before.
+    /// Back to the queue; nothing was rendered before.
     Resume,
     /// Back to the queue, to be paid again: only with a person's word.
     Render,
 }
 
-/// The plan for a job that ended; `None` when there is nothing to retry. `maybe_paid` says whether any attempt counts as
-/// paid, reserved or in doubt; `new_render` is the person's wish to pay again.
-pub fn retry(state: &State, maybe_paid: bool, new_render: bool) -> Option<RetryPlan> {
-    let again = if maybe_paid { RetryPlan::Render } else { RetryPlan::Resume };
+/// The plan for a job that ended; `None` when there is nothing to retry. `rendered` says whether any attempt made
+/// a task or may have, refunded or not; `new_render` is the person's wish to pay again.
+pub fn retry(state: &State, rendered: bool, new_render: bool) -> Option<RetryPlan> {
+    let again = if rendered { RetryPlan::Render } else { RetryPlan::Resume };
     match state {
         State::Failed { .. } | State::Cancelled { .. } if new_render => Some(again),
         // Its task is known to have failed: following it again would only hear the same.
