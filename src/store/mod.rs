@@ -34,6 +34,7 @@ mod error;
 pub mod idle;
 pub mod inbox;
 pub mod ledger;
+pub mod looks;
 pub mod open;
 pub mod packed;
 pub mod person;

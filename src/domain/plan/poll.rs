@@ -123,7 +123,7 @@ pub struct PollPlan {
     pub urls: Vec<String>,
     /// The next look, or the download's start.
     pub due_at: Timestamp,
-    /// No status call at all before this time.
+    /// No status call at all before this time, since the key is refused.
     pub quiet_until: Option<Timestamp>,
     /// A hold on all submits.
     pub hold: Option<(HoldName, String)>,
@@ -138,11 +138,8 @@ pub fn seen(state: &State, answer: &PollAnswer, facts: &PollFacts, now: Timestam
     let stay =
         PollPlan { event: None, urls: Vec::new(), due_at: later, quiet_until: None, hold: None, running };
     match (answer, state) {
-        (PollAnswer::Unclear { .. }, _) => stay,
-        (PollAnswer::RateLimited { retry_after }, _) => {
-            let quiet = retry_after.unwrap_or(facts.policy.slowest / 2).min(LONGEST_QUIET);
-            PollPlan { due_at: later.max(now + quiet), quiet_until: Some(now + quiet), ..stay }
-        }
+        // A 429 concerns all looks, and says nothing of this task: see `domain/looks.rs`.
+        (PollAnswer::Unclear { .. } | PollAnswer::RateLimited { .. }, _) => stay,
         // Our key is every task's key: whichever task shows first that it is refused.
         (PollAnswer::KeyRefused { message }, _) if facts.same_key => {
             let due_at = now + facts.policy.slowest;
