@@ -10,7 +10,13 @@ use crate::{
     clock::{Clock, local},
     config::Config,
     daemon::claim_policy,
-    domain::{Job, JobId, Reason, State, Timestamp, gate::Gate, hold::Hold},
+    domain::{
+        HoldName, Job, JobId, Reason, State, Timestamp,
+        gate::Gate,
+        hold::Hold,
+        looks::{KeptLooks, PauseCause},
+        state::Lane,
+    },
     store::{
         Store,
         budget::{Budget, Cap, Spent},
@@ -24,6 +30,8 @@ pub struct View {
     pub holds: Vec<Hold>,
     /// The gate's memory.
     pub gate: Gate,
+    /// What is known of the limit on status calls.
+    pub looks: KeptLooks,
     /// The caps.
     pub budget: Budget,
     /// What counts against them.
@@ -53,6 +61,7 @@ impl View {
         Ok(Self {
             holds: store.holds().await?,
             gate: store.gate().await?,
+            looks: store.looks().await?,
             spent: store.spent(&budget, clock.day_start(now)).await?,
             budget,
             doubts: store.open_doubts().await?,
@@ -92,6 +101,25 @@ impl View {
     /// Until when the gate is closed, if it is.
     pub fn closed_until(&self) -> Option<Timestamp> {
         self.gate.closed_until.filter(|until| *until > self.now)
+    }
+
+    /// Until when nothing is looked at, if status calls pause.
+    pub fn no_look_before(&self) -> Option<Timestamp> {
+        self.looks.pause(self.now).map(|(until, _)| until)
+    }
+
+    /// When a job is worked on next: a look that is due waits for the end of a pause.
+    pub fn next_at(&self, job: &Job) -> Option<Timestamp> {
+        let pause = self.no_look_before().filter(|_| job.state.lane() == Some(Lane::Poll));
+        job.due_at.map(|due| pause.map_or(due, |until| due.max(until)))
+    }
+
+    /// What a hold stops, as a sentence begins: a key that status calls were refused with stops them, too.
+    pub fn stopped_by(&self, hold: &Hold) -> &'static str {
+        match (hold.name, self.looks.pause(self.now)) {
+            (HoldName::Key, Some((_, PauseCause::Key))) => "Nothing is submitted or looked at",
+            (_, _) => "Nothing is submitted",
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
     why::{tone, why},
 };
 use crate::{
-    domain::{Job, JobId, State},
+    domain::{Job, JobId, State, looks::PauseCause, state::Lane},
     store::download::Output,
 };
 
@@ -123,10 +123,15 @@ pub fn notices(view: &View, daemon_runs: bool, jobs: &[Job]) -> Vec<String> {
         .holds
         .iter()
         .filter(|hold| hold.holds(view.now))
-        .map(|h| format!("Nothing is submitted: {}", hold(h, view)))
+        .map(|h| format!("{}: {}", view.stopped_by(h), hold(h, view)))
         .collect();
     if let (true, Some(until)) = (notices.is_empty(), view.closed_until()) {
         notices.push(format!("The provider asks for quiet until {}.", wall(until, view.now, &view.zone)));
+    }
+    let looked_at = jobs.iter().any(|job| job.state.lane() == Some(Lane::Poll));
+    if let (true, Some((until, cause))) = (looked_at, view.looks.pause(view.now)) {
+        let until = wall(until, view.now, &view.zone);
+        notices.push(format!("Nothing is looked at until {until}: {}.", refusal(cause)));
     }
     for id in &view.doubts {
         notices.push(format!(
@@ -142,6 +147,14 @@ pub fn notices(view: &View, daemon_runs: bool, jobs: &[Job]) -> Vec<String> {
         notices.push(format!("No daemon is running, so nothing moves: {}", view.start()));
     }
     notices
+}
+
+/// Why status calls pause.
+pub const fn refusal(cause: PauseCause) -> &'static str {
+    match cause {
+        PauseCause::Rate => "a status call was answered with 429",
+        PauseCause::Key => "a status call was refused the key",
+    }
 }
 
 #[cfg(test)]
@@ -235,6 +248,26 @@ mod tests {
         assert_eq!(why(&samples::queued(), &view), "rate: until 10:41");
         assert_eq!(view.reason(&samples::generating()), None);
         assert_eq!(notices(&view, true, &[]), ["The provider asks for quiet until 10:41."]);
+    }
+
+    #[test]
+    fn a_pause_of_looks_is_why_renders_are_not_seen() {
+        let paused = |cause, name| View {
+            looks: samples::paused(700, cause),
+            holds: vec![Hold::new(name, "because".into(), samples::at(0))],
+            ..samples::view()
+        };
+        let said =
+            [("rate", HoldName::Key), ("key", HoldName::Key), ("rate", HoldName::Paused)].map(|(c, h)| {
+                let view = paused(c, h);
+                let rows = [samples::generating(), samples::queued()].map(|job| why(&job, &view));
+                [notices(&view, true, &[samples::generating()]), rows.to_vec()].concat().join("\n")
+            });
+        insta::assert_snapshot!("paused_looks", said.join("\n\n"));
+        let view = paused("rate", HoldName::Paused);
+        assert_eq!(notices(&view, true, &[samples::queued()]).len(), 1, "it concerns only what is looked at");
+        let over = View { now: samples::at(700), ..view };
+        assert_eq!(why(&samples::generating(), &over), "");
     }
 
     /// After `resolve --resubmit` the job looks like any other; the first attempt may be paid all the same.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::{
     super::{json::time, view::View},
     hold::{since, trial},
+    list::refusal,
     spend::clock_is_behind,
     text::line,
     time::{span, wall},
@@ -74,6 +75,9 @@ pub fn status(s: &Status) -> String {
         row("Hold", trial);
     }
     row("Gate", gate(s));
+    if let Some(looks) = looks(view) {
+        row("Status calls", looks);
+    }
     row("In flight", format!("{} of {} slots{}", s.in_flight(), s.slots, ceiling(s)));
     let depth: Vec<_> =
         Label::ALL.iter().filter(|l| s.of(**l) > 0).map(|l| format!("{} {l}", s.of(*l))).collect();
@@ -114,6 +118,20 @@ fn gate(s: &Status) -> String {
         Some(until) => format!("closed until {}{strikes}{pace}", wall(until, s.view.now, &s.view.zone)),
         None => format!("open{strikes}{pace}"),
     }
+}
+
+/// How status calls are slowed down, if they are.
+fn looks(view: &View) -> Option<String> {
+    let pause = view.looks.pause(view.now).map(|(until, cause)| {
+        let refusals = match view.looks.refusals() {
+            0 | 1 => String::new(),
+            n => format!("; {n} refusals in a row"),
+        };
+        format!("pause until {}: {}{refusals}", wall(until, view.now, &view.zone), refusal(cause))
+    });
+    let pace = view.looks.per_second().map(|rate| format!("paced at about {} (learned)", pace(rate)));
+    let said: Vec<_> = [pause, pace].into_iter().flatten().collect();
+    (!said.is_empty()).then(|| said.join(", "))
 }
 
 /// A rate in the unit in which it is a number of one or more.
@@ -171,6 +189,11 @@ pub fn status_json(s: &Status) -> Value {
             "ceiling_retry_at": time(s.view.gate.ceiling.map(|c| c.retry_at)),
             "requests_per_second": s.view.gate.rate.map(|rate| (rate.per_second() * 1000.0).round() / 1000.0),
         },
+        "status_calls": {
+            "paused_until": time(s.view.no_look_before()),
+            "cause": s.view.looks.pause(s.view.now).map(|(_, cause)| cause),
+            "requests_per_second": s.view.looks.per_second().map(|rate| (rate * 1000.0).round() / 1000.0),
+        },
         "in_flight": s.in_flight(),
         "jobs": jobs,
         "needs_person": s.in_need,
@@ -222,6 +245,7 @@ mod tests {
         view.gate.rate = serde_json::from_str(r#"{"limit":1900000,"stretch":240,"passed":88}"#).unwrap();
         view.gate.ceiling =
             Some(Ceiling { slots: 3, retry_at: view.now + Duration::from_secs(600), wait_ms: 600_000 });
+        view.looks = samples::paused(400, "rate");
         view.holds.push(Hold {
             name: HoldName::Credits,
             since: samples::at(10),

@@ -99,9 +99,16 @@ fn moves(job: &Job, view: &View) -> String {
         State::Submitting { cancel: false, .. } | State::InDoubt { .. } | State::Done { .. } => String::new(),
         State::Generating { watch, .. } => {
             let odd = watched(watch);
-            if odd.is_empty() { view.usual.told(job, view.now).unwrap_or_default() } else { odd.to_owned() }
+            let said = if odd.is_empty() {
+                view.usual.told(job, view.now).unwrap_or_default()
+            } else {
+                odd.to_owned()
+            };
+            not_looked_at(said, view)
         }
-        State::Downloading { link: Link::Wanted, .. } => "link expired, asks for a fresh one".to_owned(),
+        State::Downloading { link: Link::Wanted, .. } => {
+            not_looked_at("link expired, asks for a fresh one".to_owned(), view)
+        }
         State::Downloading { link: Link::Fresh, .. } => match (next, view.arriving.get(&job.id)) {
             (Some(_), Some(_)) if disk_is_held(view) => "waits for the output root's disk".to_owned(),
             (Some(next), _) => format!("download tried again {next}"),
@@ -117,6 +124,13 @@ fn moves(job: &Job, view: &View) -> String {
         State::Cancelled { task: Some(_) } => format!("paid; klingd retry {} fetches it", job.id),
         State::Cancelled { task: None } => String::new(),
     }
+}
+
+/// What is said of a job that waits for a look, and that there is none before the end of a pause.
+fn not_looked_at(said: String, view: &View) -> String {
+    let until = view.no_look_before().map(|t| format!("no look before {}", wall(t, view.now, &view.zone)));
+    let said = Some(said).filter(|said| !said.is_empty());
+    [until, said].into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 fn disk_is_held(view: &View) -> bool {
