@@ -33,7 +33,7 @@ const RUNS_TO_TELL: usize = 5;
 /// told as one of [`ROUGH_S`].
 const RUNS_TO_TELL_FINELY: f64 = 4.5;
 /// Times that nobody takes for exact, in seconds: each at most half as much again as the one before, so that one is within
-/// a quarter of any time. What is longer is a day, and no time to wait beside.
+/// a quarter of any time. Longer than the last, a time is told as it is: hours are read roughly anyway.
 const ROUGH_S: [f64; 24] = [
     5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 240.0, 300.0, 420.0, 600.0, 900.0,
     1200.0, 1800.0, 2700.0, 3600.0, 5400.0, 7200.0, 10_800.0, 14_400.0,
@@ -150,6 +150,9 @@ impl Schedule {
 /// The nearest of [`ROUGH_S`], as a factor.
 fn rough(d: Duration) -> Duration {
     let apart = |rough: &f64| (rough / d.as_secs_f64().max(f64::MIN_POSITIVE)).ln().abs();
+    if ROUGH_S.last().is_some_and(|longest| d.as_secs_f64() > *longest) {
+        return d;
+    }
     let nearest = ROUGH_S.into_iter().min_by(|a, b| apart(a).total_cmp(&apart(b)));
     nearest.map_or(d, seconds)
 }
