@@ -18,7 +18,7 @@ use klingd::{
         plan::poll::PollPlan,
         state::{Charged, Failure, Label, Link, Watch},
     },
-    sandbox::{AcceptKeys, Options},
+    sandbox::{AcceptKeys, Options, SeenRequest},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -253,6 +253,48 @@ async fn a_429_slows_polling_down() {
     let pause = at(second).since(at(first));
     assert!(pause >= ms(1000), "Retry-After: {pause:?}");
     all_done_in_spite_of(&["429", "429-html", "code-in-200=429"]).await;
+}
+
+#[tokio::test]
+async fn looks_keep_to_a_limit_that_only_429s_tell() {
+    let limit = Options { requests_per_second: Some((20.0, 1)), retry_after: false, ..provider() };
+    let mut rig = Rig::with(Options { faults: "task:slow=60000@*".parse().unwrap(), ..limit }).await;
+    (rig.config.poll.slowest, rig.config.poll.max_per_second) = (ms(200), 50.0);
+    for prompt in ["a fox", "an owl", "a hare", "a stoat", "a wren", "an elk"] {
+        rig.enqueue(prompt).await;
+    }
+    let looks = |requests: &[SeenRequest]| -> Vec<u16> {
+        let submitted = requests.iter().rposition(is_post).map_or(0, |last| last + 1);
+        let polls = requests.iter().skip(submitted).filter(|r| is_poll(r));
+        polls.filter_map(|poll| poll.status).collect()
+    };
+    let passed = |statuses: &[u16]| statuses.iter().filter(|s| **s == 200).count();
+    rig.run_until(|model| {
+        model.charges().len() == 6 && passed(&looks(&Vec::from_iter(model.requests().iter().cloned()))) >= 30
+    })
+    .await;
+    let statuses = looks(&rig.sandbox.requests());
+    let refused = statuses.len() - passed(&statuses);
+    assert!(refused <= 10, "{refused} of {} looks were refused", statuses.len());
+    assert!(rig.store.looks().await.unwrap().per_second().is_some(), "the pace is there to be told");
+}
+
+#[tokio::test]
+async fn a_quiet_that_was_wished_for_outlives_a_restart() {
+    let rig = Rig::new("status:429=60").await;
+    let id = rig.enqueue("a fox").await;
+    rig.run_until(|model| seen(model, is_poll) == 1).await;
+    let kept = rig.store.looks().await.unwrap();
+    let (until, cause) = kept.pause(common::now()).unwrap();
+    assert_eq!(cause, klingd::domain::looks::PauseCause::Rate);
+    assert!(until.since(common::now()) > Duration::from_secs(50), "{until}");
+    rig.enqueue("an owl").await;
+    rig.run_until(|model| seen(model, is_post) == 2).await;
+    assert_eq!(
+        (rig.label(id).await, rig.polls().len()),
+        (Label::Generating, 1),
+        "nobody asked into the quiet"
+    );
 }
 
 #[tokio::test]

@@ -14,6 +14,8 @@ use crate::{
         Job, JobId, Reason, State, Timestamp,
         gate::Gate,
         hold::{Hold, HoldName},
+        looks::{KeptLooks, PauseCause},
+        state::Lane,
     },
     store::{
         Store,
@@ -30,6 +32,8 @@ pub struct View {
     pub gate: Gate,
     /// The tasks that may be in flight, when so many are.
     pub full_slots: Option<u32>,
+    /// What is known of the limit on status calls.
+    pub looks: KeptLooks,
     /// The caps.
     pub budget: Budget,
     /// What counts against them.
@@ -65,6 +69,7 @@ impl View {
             holds: store.holds().await?,
             full_slots: (store.in_flight().await? >= slots).then_some(slots),
             gate,
+            looks: store.looks().await?,
             spent: store.spent(&budget, clock.day_start(now)).await?,
             budget,
             doubts: store.open_doubts().await?,
@@ -111,6 +116,25 @@ impl View {
     pub fn closed_until(&self) -> Option<Timestamp> {
         let rate = self.holds.iter().filter(|hold| hold.name == HoldName::Rate && hold.holds(self.now));
         rate.filter_map(|hold| hold.until).chain(self.gate.closed(self.now)).max()
+    }
+
+    /// Until when nothing is looked at, if status calls pause.
+    pub fn no_look_before(&self) -> Option<Timestamp> {
+        self.looks.pause(self.now).map(|(until, _)| until)
+    }
+
+    /// When a job is worked on next: a look that is due waits for the end of a pause.
+    pub fn next_at(&self, job: &Job) -> Option<Timestamp> {
+        let pause = self.no_look_before().filter(|_| job.state.lane() == Some(Lane::Poll));
+        job.due_at.map(|due| pause.map_or(due, |until| due.max(until)))
+    }
+
+    /// What a hold stops, as a sentence begins: a key that status calls were refused with stops them, too.
+    pub fn stopped_by(&self, hold: &Hold) -> &'static str {
+        match (hold.name, self.looks.pause(self.now)) {
+            (HoldName::Key, Some((_, PauseCause::Key))) => "Nothing is submitted or looked at",
+            (_, _) => "Nothing is submitted",
+        }
     }
 }
 

@@ -236,12 +236,14 @@ fn submit(read: &mut Reader) -> Submit {
 }
 
 fn poll(read: &mut Reader, preset: &Preset) -> Poll {
+    // Not bounded by poll.slowest: who knows that their edits take a quarter of an hour may ask then, and every minute
+    // from there on. But what is ready early must not wait until its link is dead.
     let first = read.or_learned(
         "poll.first",
         DURATION,
         preset.poll_first,
-        100 * MILLISECOND..=DAY,
-        "no task is ready at once, and links do not live forever",
+        100 * MILLISECOND..=HOUR,
+        "no task is ready at once, and links may live for one hour only",
     );
     let slowest = read.bounded(
         "poll.slowest",

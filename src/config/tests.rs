@@ -413,6 +413,13 @@ fn bounds_that_depend_on_others_follow_them() {
     assert_eq!((config.poll.first, config.poll.every), (None, None), "learned within it");
     let set = Machine::with_file("[poll]\nfirst = 'learned'\nevery = '3s'").load();
     assert_eq!((set.poll.first, set.poll.every), (None, Some(Duration::from_secs(3))));
+    let late = Machine::with_file("[poll]\nfirst = '10m'\nslowest = '1m'").load();
+    assert_eq!(late.poll.first, Some(Duration::from_secs(600)), "a person may know how long renders take");
+    let complaint = Machine::with_file("[poll]\nfirst = '3h'").complaint();
+    assert!(
+        complaint.contains("not within 100ms to 1h, because") && complaint.contains("links"),
+        "{complaint}"
+    );
     let complaint = Machine::with_file("[poll]\nslowest = '5s'\nevery = '6s'").complaint();
     assert!(complaint.contains("not within 100ms to 5s"), "{complaint}");
     let complaint = Machine::with_file("[api]\nsubmit_timeout = '90s'\nconnect_timeout = '2m'").complaint();

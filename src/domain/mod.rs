@@ -18,6 +18,7 @@ pub mod job;
 pub mod job_type;
 pub mod key;
 pub mod label;
+pub mod looks;
 pub mod pace;
 pub mod plan;
 #[cfg(test)]

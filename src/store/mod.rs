@@ -35,6 +35,7 @@ mod error;
 pub mod idle;
 pub mod inbox;
 pub mod ledger;
+pub mod looks;
 pub mod open;
 pub mod packed;
 pub mod person;

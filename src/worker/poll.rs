@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Result;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OnceCell};
 use tracing::{debug, info, warn};
 
 use super::{Lane, Look, money, schedules::Schedules};
@@ -14,7 +14,7 @@ use crate::{
     clock::Clock,
     domain::{
         Credits, Event, HoldName, Job, JobId, RenderKind, Timestamp,
-        pace::Pace,
+        looks::{KeptLooks, Looks},
         plan::{
             download::{DownloadPolicy, FetchFacts, failing_since, given_up},
             poll::{self as plan, PollAnswer, PollFacts, PollPlan, PollPolicy},
@@ -28,7 +28,7 @@ use crate::{
 
 /// Status calls at once. One call can take tens of seconds (the gateway may ask its own upstream), so there are more of
 /// them than submits; `poll.max_per_second` bounds their number in time.
-const WIDTH: usize = 16;
+const WIDTH: u32 = 16;
 
 /// Polls tasks.
 pub struct PollLane {
@@ -40,6 +40,7 @@ pub struct PollLane {
     downloads: DownloadPolicy,
     key_fingerprint: String,
     manners: Mutex<Manners>,
+    restored: OnceCell<()>,
 }
 
 /// What the lane obeys.
@@ -55,10 +56,9 @@ pub struct PollSettings {
     pub key_fingerprint: String,
 }
 
-/// What keeps the lane from asking too much. In memory: after a restart it starts afresh, politely.
+/// What keeps the lane from asking too much.
 struct Manners {
-    pace: Pace,
-    quiet_until: Option<Timestamp>,
+    looks: Looks,
     words: HashSet<String>,
 }
 
@@ -77,7 +77,8 @@ impl PollLane {
         settings: PollSettings,
     ) -> Self {
         let PollSettings { policy, downloads, max_per_second, key_fingerprint } = settings;
-        let manners = Manners { pace: Pace::new(max_per_second), quiet_until: None, words: HashSet::new() };
+        let looks = Looks::new(max_per_second, WIDTH, policy.slowest);
+        let manners = Manners { looks, words: HashSet::new() };
         Self {
             store,
             api,
@@ -87,6 +88,7 @@ impl PollLane {
             downloads,
             key_fingerprint,
             manners: Mutex::new(manners),
+            restored: OnceCell::new(),
         }
     }
 
@@ -95,18 +97,32 @@ impl PollLane {
         self.manners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn may_ask(&self, want: usize, now: Timestamp) -> std::result::Result<usize, Timestamp> {
-        let mut manners = self.manners();
-        // Further away it is the word of a clock that has jumped back since.
-        if let Some(until) = manners.quiet_until.filter(|t| *t > now && t.since(now) <= plan::LONGEST_QUIET) {
-            return Err(until);
-        }
-        manners.pace.take(want, now)
+    /// A restart goes on from what the last process knew: it does not ask into a quiet that the provider wished for.
+    async fn restore(&self) -> Result<()> {
+        let read = async {
+            let kept = self.store.looks().await?;
+            self.manners().looks.go_on_from(kept.after_restart());
+            Ok(())
+        };
+        self.restored.get_or_try_init(|| read).await.map(|_| ())
     }
 
     /// Counts a status call that another lane makes.
     pub(super) fn counts_another(&self) {
-        self.manners().pace.owe();
+        let now = self.clock.now();
+        self.manners().looks.owe(now);
+    }
+
+    /// What an answer says of all looks: what is known now, and whether that is to be kept.
+    fn hear(&self, answer: &PollAnswer, key_refused: Option<Timestamp>, now: Timestamp) -> (KeptLooks, bool) {
+        let dice = self.clock.dice();
+        let mut manners = self.manners();
+        let mut changed = manners.looks.hear(answer, now, dice);
+        if let Some(until) = key_refused {
+            manners.looks.key_refused(until);
+            changed = true;
+        }
+        (manners.looks.kept(), changed)
     }
 
     /// A 403 is the task's own while a free status call shows that the key works, as for submits; else it is the key's.
@@ -154,7 +170,7 @@ impl Lane for PollLane {
     }
 
     fn width(&self) -> usize {
-        WIDTH
+        WIDTH as usize
     }
 
     fn bell(&self) -> &Notify {
@@ -162,18 +178,21 @@ impl Lane for PollLane {
     }
 
     async fn look(&self, free: usize, busy: &HashSet<JobId>) -> Result<Look<Job>> {
+        self.restore().await?;
         let now = self.clock.now();
         let due = self.store.due_polls(free, busy, plan::longest_wait(&self.policy), now).await?;
         let want = due.jobs.len();
         if want == 0 {
             return Ok(Look { work: Vec::new(), next_at: due.next_at });
         }
-        match self.may_ask(want, now) {
+        let mut manners = self.manners();
+        let on_the_wire = u32::try_from(busy.len()).unwrap_or(u32::MAX);
+        match manners.looks.take(want, on_the_wire, now) {
             Ok(got) => {
                 let next_at = if got < want { Some(now) } else { due.next_at };
                 Ok(Look { work: due.jobs.into_iter().take(got).map(|j| (j.id, j)).collect(), next_at })
             }
-            Err(at) => Ok(Look { work: Vec::new(), next_at: Some(at) }),
+            Err(at) => Ok(Look { work: Vec::new(), next_at: at }),
         }
     }
 
@@ -202,11 +221,17 @@ impl Lane for PollLane {
         if no_fresh_link {
             plan.event = self.out_of_patience(&job, now).await?;
         }
-        if let Some(quiet) = plan.quiet_until {
-            warn!(until = %quiet, "status calls pause");
-            let mut manners = self.manners();
-            let still = manners.quiet_until.filter(|t| t.since(now) <= plan::LONGEST_QUIET);
-            manners.quiet_until = still.max(Some(quiet));
+        let (kept, changed) = self.hear(&answer, plan.quiet_until, now);
+        let pause = kept.pause(now);
+        if let (PollAnswer::RateLimited { .. }, Some((until, _))) = (&answer, pause) {
+            // What was refused has waited longest: it is the look that goes first.
+            plan.due_at = plan.due_at.min(until);
+        }
+        if changed {
+            if let Some((until, cause)) = pause {
+                warn!(%until, ?cause, "status calls pause");
+            }
+            self.store.keep_looks(kept).await?;
         }
         let note = plan.event.as_ref().and_then(|event| money::at_the_end(event, facts.counted));
         report(&job, &answer, &plan, note.as_deref());

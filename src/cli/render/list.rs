@@ -12,7 +12,7 @@ use super::{
     why::{second_task, tone, why},
 };
 use crate::{
-    domain::{Job, JobId, State, Timestamp},
+    domain::{Job, JobId, State, Timestamp, looks::PauseCause, state::Lane},
     store::download::Output,
 };
 
@@ -37,7 +37,7 @@ const NOTE_WIDTH: u16 = 44;
 const COLUMNS: [Column; 7] = [
     Column { title: "ID", fit: Fit::Number, from_width: 0 },
     Column { title: "STATE", fit: Fit::Whole, from_width: 0 },
-    Column { title: "NAME", fit: Fit::Cut, from_width: 60 },
+    Column { title: "NAME", fit: Fit::Cut, from_width: 66 },
     Column { title: "TYPE", fit: Fit::Whole, from_width: 120 },
     Column { title: "CREDITS", fit: Fit::Number, from_width: 72 },
     Column { title: "AGE", fit: Fit::Number, from_width: 90 },
@@ -129,10 +129,15 @@ pub fn notices(view: &View, daemon_runs: bool, jobs: &[Job]) -> Vec<String> {
         .holds
         .iter()
         .filter(|hold| hold.holds(view.now))
-        .map(|h| format!("Nothing is submitted: {}", hold(h, view)))
+        .map(|h| format!("{}: {}", view.stopped_by(h), hold(h, view)))
         .collect();
     if let (true, Some(end)) = (notices.is_empty(), view.closed_until()) {
         notices.push(quiet(end, view));
+    }
+    let looked_at = jobs.iter().any(|job| job.state.lane() == Some(Lane::Poll));
+    if let (true, Some((end, cause))) = (looked_at, view.looks.pause(view.now)) {
+        let pause = until(end, view.now, &view.zone);
+        notices.push(format!("Nothing is looked at {pause}: {}.", refusal(cause)));
     }
     for id in &view.doubts {
         notices.push(format!(
@@ -162,6 +167,14 @@ pub fn withheld(view: &View) -> impl Iterator<Item = String> {
 fn quiet(end: Timestamp, view: &View) -> String {
     let after = if view.gate.strikes > 0 { "a 429" } else { "a refusal" };
     format!("Submits pause {} after {after}.", until(end, view.now, &view.zone))
+}
+
+/// Why status calls pause.
+pub const fn refusal(cause: PauseCause) -> &'static str {
+    match cause {
+        PauseCause::Rate => "a status call was answered with 429",
+        PauseCause::Key => "a status call was refused the key",
+    }
 }
 
 #[cfg(test)]
@@ -270,6 +283,26 @@ mod tests {
         assert_eq!(why(&samples::queued(), &closed), "rate: for 5s");
         closed.gate.strikes = 1;
         assert_eq!(notices(&closed, true, &[]), ["Submits pause for 5s after a 429."]);
+    }
+
+    #[test]
+    fn a_pause_of_looks_is_why_renders_are_not_seen() {
+        let paused = |cause, name| View {
+            looks: samples::paused(700, cause),
+            holds: vec![Hold::new(name, "because".into(), samples::at(0))],
+            ..samples::view()
+        };
+        let said =
+            [("rate", HoldName::Key), ("key", HoldName::Key), ("rate", HoldName::Paused)].map(|(c, h)| {
+                let view = paused(c, h);
+                let rows = [samples::generating(), samples::queued()].map(|job| why(&job, &view));
+                [notices(&view, true, &[samples::generating()]), rows.to_vec()].concat().join("\n")
+            });
+        insta::assert_snapshot!("paused_looks", said.join("\n\n"));
+        let view = paused("rate", HoldName::Paused);
+        assert_eq!(notices(&view, true, &[samples::queued()]).len(), 1, "it concerns only what is looked at");
+        let over = View { now: samples::at(700), ..view };
+        assert_eq!(why(&samples::generating(), &over), "");
     }
 
     /// After `resolve --resubmit` the job looks like any other; the first attempt may be paid all the same.

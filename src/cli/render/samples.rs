@@ -10,6 +10,7 @@ use crate::{
         evidence::{Evidence, Phase, TransportFailure},
         gate::Gate,
         job::{MadeWith, Version},
+        looks::KeptLooks,
         request::Draft,
         state::{Charged, Failure, Watch},
     },
@@ -36,11 +37,22 @@ pub fn view() -> View {
         holds: Vec::new(),
         gate: Gate::default(),
         full_slots: None,
+        looks: KeptLooks::default(),
         budget: Budget::default(),
         spent: Spent::default(),
         now: at(100),
         zone: jiff::tz::TimeZone::UTC,
     }
+}
+
+/// Status calls that pause until `s` after the moment of the samples, at a learned pace.
+pub fn paused(s: u64, cause: &str) -> KeptLooks {
+    let gate = serde_json::json!({
+        "closed_until": at(s),
+        "strikes": 3,
+        "rate": { "limit": 500_000, "stretch": 240, "passed": 88 },
+    });
+    serde_json::from_value(serde_json::json!({ "gate": gate, "cause": cause, "refused_at": at(0) })).unwrap()
 }
 
 pub fn task() -> TaskId {

@@ -129,7 +129,7 @@ fn origin(of: &Everything<'_>, page: &mut Page) {
     page.row("Queued", at(job.created_at));
     page.row("Submitted", job.submitted_at.map(at).unwrap_or_default());
     page.row("Finished", job.finished_at.map(|t| finished(job, at(t))).unwrap_or_default());
-    page.row("Next look", job.due_at.map(|t| wall(t, view.now, &view.zone)).unwrap_or_default());
+    page.row("Next look", view.next_at(job).map(|t| wall(t, view.now, &view.zone)).unwrap_or_default());
     page.row("Task", job.state.task().map(ToString::to_string).unwrap_or_default());
     let made = job.made_with.as_ref().map(|m| format!("{}, key {}", line(&m.base_url), m.key_fingerprint));
     page.row("Made at", made.unwrap_or_default());
@@ -294,6 +294,18 @@ mod tests {
         let of = Everything { job: &job, outputs: &[], history: &[], attempts: &[], view: &view };
         assert!(show(&of).contains("  So far           2m 10s, usually about 3m\n"), "{}", show(&of));
         assert!(!page(&job, &[]).contains("usually"));
+    }
+
+    #[test]
+    fn the_next_look_is_not_before_the_end_of_a_pause() {
+        let job = Job { due_at: Some(samples::at(40)), ..samples::generating() };
+        let view = View { looks: samples::paused(700, "rate"), ..samples::view() };
+        let of = |job| show(&Everything { job, outputs: &[], history: &[], attempts: &[], view: &view });
+        let text = of(&job);
+        assert!(text.contains("  Next look        10:41\n"), "{text}");
+        assert!(text.contains("  Why              looked at again at 10:41\n"), "{text}");
+        let queued = Job { due_at: Some(samples::at(140)), ..samples::queued() };
+        assert!(of(&queued).contains("  Next look        10:32\n"), "a submit waits for no look");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::{
     super::{json::time, view::View},
     budget,
     hold::{since, trial},
+    list::refusal,
     spend::clock_is_behind,
     text::{counted, line},
     time::{at, span, until as until_when, wall},
@@ -78,6 +79,9 @@ pub fn status(s: &Status) -> String {
         row("Hold", trial);
     }
     row("Gate", gate(s));
+    if let Some(looks) = looks(view) {
+        row("Status calls", looks);
+    }
     row("In flight", format!("{} of {} slots{}", s.in_flight(), s.slots, ceiling(s)));
     let depth: Vec<_> =
         Label::ALL.iter().filter(|l| s.of(**l) > 0).map(|l| format!("{} {l}", s.of(*l))).collect();
@@ -155,6 +159,20 @@ fn gate(s: &Status) -> String {
     }
 }
 
+/// How status calls are slowed down, if they are.
+fn looks(view: &View) -> Option<String> {
+    let pause = view.looks.pause(view.now).map(|(until, cause)| {
+        let refusals = match view.looks.refusals() {
+            0 | 1 => String::new(),
+            n => format!("; {n} refusals in a row"),
+        };
+        format!("pause {}: {}{refusals}", until_when(until, view.now, &view.zone), refusal(cause))
+    });
+    let pace = view.looks.per_second().map(|rate| format!("paced at about {} (learned)", pace(rate)));
+    let said: Vec<_> = [pause, pace].into_iter().flatten().collect();
+    (!said.is_empty()).then(|| said.join(", "))
+}
+
 /// A rate in the unit in which it is a number of one or more.
 fn pace(per_second: f64) -> String {
     if per_second >= 1.0 {
@@ -211,6 +229,11 @@ pub fn status_json(s: &Status) -> Value {
             "ceiling": s.view.gate.ceiling.map(|c| c.slots),
             "ceiling_retry_at": time(s.view.gate.ceiling.map(|c| c.retry_at)),
             "requests_per_second": s.view.gate.rate.map(|rate| (rate.per_second() * 1000.0).round() / 1000.0),
+        },
+        "status_calls": {
+            "paused_until": time(s.view.no_look_before()),
+            "cause": s.view.looks.pause(s.view.now).map(|(_, cause)| cause),
+            "requests_per_second": s.view.looks.per_second().map(|rate| (rate * 1000.0).round() / 1000.0),
         },
         "in_flight": s.in_flight(),
         "jobs": jobs,
@@ -269,6 +292,7 @@ mod tests {
         view.gate.rate = serde_json::from_str(r#"{"limit":1900000,"stretch":240,"passed":88}"#).unwrap();
         view.gate.ceiling =
             Some(Ceiling { slots: 3, retry_at: view.now + Duration::from_secs(600), wait_ms: 600_000 });
+        view.looks = samples::paused(400, "rate");
         view.holds.push(Hold {
             name: HoldName::Credits,
             since: samples::at(10),

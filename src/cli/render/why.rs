@@ -119,9 +119,16 @@ fn moves(job: &Job, view: &View) -> String {
         State::Submitting { cancel: false, .. } | State::InDoubt { .. } | State::Done { .. } => String::new(),
         State::Generating { watch, .. } => {
             let odd = watched(watch);
-            if odd.is_empty() { view.usual.told(job, view.now).unwrap_or_default() } else { odd.to_owned() }
+            let said = if odd.is_empty() {
+                view.usual.told(job, view.now).unwrap_or_default()
+            } else {
+                odd.to_owned()
+            };
+            not_looked_at(said, view)
         }
-        State::Downloading { link: Link::Wanted, .. } => "link expired, asks for a fresh one".to_owned(),
+        State::Downloading { link: Link::Wanted, .. } => {
+            not_looked_at("link expired, asks for a fresh one".to_owned(), view)
+        }
         State::Downloading { link: Link::Fresh, .. } => match (next, view.arriving.get(&job.id)) {
             (Some(_), Some(_)) if disk_is_held(view) => "waits for the output root's disk".to_owned(),
             (Some(next), _) => format!("download tried again {next}"),
@@ -144,6 +151,13 @@ fn slots_full(view: &View) -> Option<String> {
     let tasks =
         |n: u32| if n == 1 { "the one task".to_owned() } else { format!("one of {n} parallel tasks") };
     view.full_slots.map(|slots| format!("waits for {} to finish", tasks(slots)))
+}
+
+/// What is said of a job that waits for a look, and that there is none before the end of a pause.
+fn not_looked_at(said: String, view: &View) -> String {
+    let next = view.no_look_before().map(|t| format!("looked at again {}", at(t, view.now, &view.zone)));
+    let said = Some(said).filter(|said| !said.is_empty());
+    [next, said].into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 fn disk_is_held(view: &View) -> bool {

@@ -132,6 +132,11 @@ impl Rate {
         known.then_some(passed)
     }
 
+    /// Believes in no limit above `per_second`: faster than that nobody asks.
+    pub(in crate::domain) fn at_most(self, per_second: f64) -> Self {
+        Self { limit: self.limit.min(whole(per_second * 1e6)), ..self }
+    }
+
     /// The first submit after a quiet passed: the others follow it one by one.
     pub(super) fn reopen(self, now: Timestamp) -> Self {
         Self { tokens: whole(self.tokens_at(now).min(1.0) * 1000.0), counted_at: now, ..self }

@@ -6,7 +6,6 @@ use super::super::{
     attempt::Refund,
     credits::Credits,
     event::Event,
-    gate::SHORTEST_WISH,
     hold::HoldName,
     retry::Dice,
     schedule::Schedule,
@@ -129,7 +128,7 @@ pub struct PollPlan {
     pub urls: Vec<String>,
     /// The next look, or the download's start.
     pub due_at: Timestamp,
-    /// No status call at all before this time.
+    /// No status call at all before this time, since the key is refused.
     pub quiet_until: Option<Timestamp>,
     /// A hold on all submits.
     pub hold: Option<(HoldName, String)>,
@@ -144,13 +143,8 @@ pub fn seen(state: &State, answer: &PollAnswer, facts: &PollFacts, now: Timestam
     let stay =
         PollPlan { event: None, urls: Vec::new(), due_at: later, quiet_until: None, hold: None, running };
     match (answer, state) {
-        (PollAnswer::Unclear { .. }, _) => stay,
-        (PollAnswer::RateLimited { retry_after }, _) => {
-            // A wish for no time at all asks for nothing, and status would be knocked at as before.
-            let wish = retry_after.filter(|wish| *wish >= SHORTEST_WISH);
-            let quiet = wish.unwrap_or(facts.policy.slowest / 2).min(LONGEST_QUIET);
-            PollPlan { due_at: later.max(now + quiet), quiet_until: Some(now + quiet), ..stay }
-        }
+        // A 429 concerns all looks, and says nothing of this task: see `domain/looks.rs`.
+        (PollAnswer::Unclear { .. } | PollAnswer::RateLimited { .. }, _) => stay,
         // Our key is every task's key: whichever task shows first that it is refused.
         (PollAnswer::KeyRefused { message }, _) if facts.same_key => {
             let due_at = now + facts.policy.slowest;
@@ -363,15 +357,6 @@ mod tests {
 
     fn running() -> State {
         State::Generating { task: TaskId::parse("n75abc").unwrap(), watch: Watch::Running }
-    }
-
-    #[test]
-    fn a_429_with_a_wish_for_no_time_slows_polling_all_the_same() {
-        for retry_after in [None, Some(Duration::ZERO)] {
-            let limited = PollAnswer::RateLimited { retry_after };
-            let plan = seen(&running(), &limited, &facts(), T0, Dice::new(0.5));
-            assert_eq!(plan.quiet_until, Some(T0 + Duration::from_secs(150)), "{retry_after:?}");
-        }
     }
 
     #[test]

@@ -17,6 +17,11 @@ const FATE: f64 = 8.0;
 const CLIP: f64 = 2.5;
 /// The spread's bounds. Nothing is more regular than the looks that saw it; above a factor of 2.7 a type has no usual time.
 const SPREADS: (f64, f64) = (0.08, 1.0);
+/// A run tells people something when the looks around its end are at most so many times apart …
+const WIDE: f64 = 8.0;
+/// … or when it narrows what is known of its kind beforehand by a tenth of what a run that was seen ending would: one that
+/// was done at its first look. One that may have ended at any likely time, since nobody looked, tells nothing.
+const TELLS: f64 = 0.1;
 /// Steps of the fit: intervals are narrow, so it settles within ten.
 const STEPS: usize = 20;
 /// Ages below a second are one: they have no logarithm, or one far out.
@@ -31,6 +36,8 @@ pub struct Fit {
     pub sigma: f64,
     /// How many runs it is based on, each counted for as much as it tells.
     pub runs: f64,
+    /// How many runs tell anything, however roughly.
+    pub telling: usize,
 }
 
 /// Fits `runs`, beginning from a usual time of `known_s` seconds.
@@ -40,6 +47,7 @@ pub fn fit(known_s: f64, runs: &[RenderTime]) -> Fit {
     let start = median(runs.iter().map(middle).chain([known]).collect());
     runs.retain(|run| (middle(run) - start).abs() < FATE.ln());
     let (mut mu, mut sigma) = (start, known::SPREAD);
+    let telling = runs.iter().filter(|run| tells(known, run)).count();
     let mut told = 0.0;
     for _ in 0..STEPS {
         let (low, high) = (mu - CLIP * sigma, mu + CLIP * sigma);
@@ -48,7 +56,7 @@ pub fn fit(known_s: f64, runs: &[RenderTime]) -> Fit {
             .map(|(after, by)| normal::between(mu, sigma, *after, *by))
             .map(|(mean, variance)| (mean.clamp(low, high), variance))
             .collect();
-        told = seen.iter().map(|(_, variance)| 1.0 - variance / (sigma * sigma)).map(|w| w.max(0.0)).sum();
+        told = seen.iter().map(|(_, variance)| weight(*variance, sigma)).sum();
         let n = count(seen.len());
         let sum: f64 = seen.iter().map(|(mean, _)| mean).sum();
         mu = (PRIOR_RUNS * known + sum) / (PRIOR_RUNS + n);
@@ -56,7 +64,17 @@ pub fn fit(known_s: f64, runs: &[RenderTime]) -> Fit {
         let prior = PRIOR_SPREAD_RUNS * known::SPREAD * known::SPREAD;
         sigma = ((prior + squares) / (PRIOR_SPREAD_RUNS + n)).sqrt().clamp(SPREADS.0, SPREADS.1);
     }
-    Fit { mu, sigma: sigma * (1.0 + 1.0 / (PRIOR_RUNS + told)).sqrt(), runs: told }
+    Fit { mu, sigma: sigma * (1.0 + 1.0 / (PRIOR_RUNS + told)).sqrt(), runs: told, telling }
+}
+
+/// How much a run tells whose logarithm is known up to `variance`, of one that was seen ending.
+fn weight(variance: f64, sigma: f64) -> f64 {
+    (1.0 - variance / (sigma * sigma)).max(0.0)
+}
+
+fn tells(known: f64, &(after, by): &(f64, f64)) -> bool {
+    let (_, variance) = normal::between(known, known::SPREAD, after, by);
+    by - after <= WIDE.ln() || weight(variance, known::SPREAD) >= TELLS
 }
 
 /// No outlier moves it; of an even number the lower one, so that a first odd run is not believed.

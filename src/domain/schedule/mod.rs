@@ -28,9 +28,16 @@ const FAR: f64 = 4.0;
 /// … and is looked at after this share of the time since, so that hours are not asked every ten seconds.
 const SHARE_OF_FAR: f64 = 0.1;
 /// Runs before a usual time is told to people.
-const RUNS_TO_TELL: f64 = 5.0;
-/// A run is told for less than it counts, as it lies between two looks; so much may be missing in five.
-const TOLERANCE: f64 = 0.5;
+const RUNS_TO_TELL: usize = 5;
+/// Runs lie between two looks: what they tell adds up to less than their number. With less than this the usual time is
+/// told as one of [`ROUGH_S`].
+const RUNS_TO_TELL_FINELY: f64 = 4.5;
+/// Times that nobody takes for exact, in seconds: each at most half as much again as the one before, so that one is within
+/// a quarter of any time. Longer than the last, a time is told as it is: hours are read roughly anyway.
+const ROUGH_S: [f64; 24] = [
+    5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 240.0, 300.0, 420.0, 600.0, 900.0,
+    1200.0, 1800.0, 2700.0, 3600.0, 5400.0, 7200.0, 10_800.0, 14_400.0,
+];
 /// The step of the sum over the hazard, in spreads. A tenth of it changes no look by 1 %.
 const STEP: f64 = 0.05;
 /// Where the sum begins and ends: beyond, nothing is left to happen.
@@ -71,6 +78,7 @@ pub struct Schedule {
     mu: f64,
     sigma: f64,
     runs: f64,
+    telling: usize,
     /// The mean time between looks, in seconds, where a call is worth one second.
     pause_s: f64,
 }
@@ -79,13 +87,16 @@ impl Schedule {
     /// What `runs` of this kind teach; the order does not matter.
     pub fn learn(kind: RenderKind, runs: &[RenderTime]) -> Self {
         let fit = fit::fit(known::median_s(kind), runs);
-        let schedule = Self { mu: fit.mu, sigma: fit.sigma, runs: fit.runs, pause_s: 0.0 };
+        let schedule =
+            Self { mu: fit.mu, sigma: fit.sigma, runs: fit.runs, telling: fit.telling, pause_s: 0.0 };
         Self { pause_s: schedule.mean_pause_s(), ..schedule }
     }
 
-    /// The time that half of the runs need, once enough were seen to tell.
+    /// The time that half of the runs need, as roughly as it is known: from five runs on that tell anything.
     pub fn usual(&self) -> Option<Duration> {
-        (self.runs >= RUNS_TO_TELL - TOLERANCE).then(|| seconds(self.mu.exp()))
+        let median = seconds(self.mu.exp());
+        let told = if self.runs < RUNS_TO_TELL_FINELY { rough(median) } else { median };
+        (self.telling >= RUNS_TO_TELL).then_some(told)
     }
 
     /// How long to wait after a look at a task of this age (zero: after the submit). `share` is the time in which every
@@ -134,6 +145,16 @@ impl Schedule {
         }
         mean / looks
     }
+}
+
+/// The nearest of [`ROUGH_S`], as a factor.
+fn rough(d: Duration) -> Duration {
+    let apart = |rough: &f64| (rough / d.as_secs_f64().max(f64::MIN_POSITIVE)).ln().abs();
+    if ROUGH_S.last().is_some_and(|longest| d.as_secs_f64() > *longest) {
+        return d;
+    }
+    let nearest = ROUGH_S.into_iter().min_by(|a, b| apart(a).total_cmp(&apart(b)));
+    nearest.map_or(d, seconds)
 }
 
 fn seconds(s: f64) -> Duration {

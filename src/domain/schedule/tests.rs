@@ -60,6 +60,49 @@ fn nothing_is_usual_before_five_runs() {
 }
 
 #[test]
+fn five_runs_are_told_however_wide_the_looks_were() {
+    let seen = |after: f64, by: f64| RenderTime { after: s(after), by: s(by) };
+    // Done at every first look; through looks that paused; a few looks far apart.
+    for (run, told) in
+        [(seen(0.0, 40.0), 30.0..=45.0), (seen(30.0, 180.0), 60.0..=120.0), (seen(60.0, 240.0), 90.0..=180.0)]
+    {
+        assert_eq!(usual(&[run; 4]), None, "{run:?}");
+        for n in [5, 7, 20] {
+            let found = usual(&vec![run; n]);
+            assert!(found.is_some_and(|found| told.contains(&found)), "{n} of {run:?}: {found:?}");
+        }
+    }
+    let mixed = [
+        seen(0.0, 45.0),
+        seen(40.0, 190.0),
+        seen(50.0, 60.0),
+        seen(0.0, 45.0),
+        seen(45.0, 200.0),
+        seen(52.0, 60.0),
+    ];
+    assert!((30.0..=60.0).contains(&usual(&mixed).unwrap()), "{:?}", usual(&mixed));
+    // Nobody looked until long after any likely end: that many runs as one likes tell nothing.
+    for unwatched in [seen(0.0, 400.0), seen(0.0, 20_000.0), seen(10.0, 600.0)] {
+        assert_eq!(usual(&[unwatched; 20]), None, "{unwatched:?}");
+    }
+}
+
+#[test]
+fn what_is_known_roughly_is_told_roughly() {
+    for (s, told) in [
+        (1.0, 5.0),
+        (34.0, 30.0),
+        (38.0, 45.0),
+        (100.0, 90.0),
+        (110.0, 120.0),
+        (14_000.0, 14_400.0),
+        (1e6, 1e6),
+    ] {
+        assert_eq!(rough(Duration::from_secs_f64(s)).as_secs_f64(), told, "{s}");
+    }
+}
+
+#[test]
 fn a_run_that_nobody_watched_teaches_nothing() {
     let mut runs = twenty();
     let schedule = Schedule::learn(STD, &runs);
