@@ -32,7 +32,7 @@ pub struct TemplateError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateProblem {
     /// A placeholder that doesn't exist.
-    #[error("there is no {{{name}}}{}", suggest(*suggestion))]
+    #[error("there is no {{{}}}{}", name.escape_debug(), suggest(*suggestion))]
     Unknown {
         /// As it was written.
         name: String,
@@ -41,7 +41,8 @@ pub enum TemplateProblem {
     },
     /// A length where none is possible, or not a sensible one.
     #[error(
-        "{{{placeholder}:{length}}}: a length is a number from 1 to {MAX_TEXT_CHARS}, for name, batch and prompt"
+        "{{{placeholder}:{}}}: a length is a number from 1 to {MAX_TEXT_CHARS}, for name, batch and prompt",
+        length.escape_debug()
     )]
     Length {
         /// The placeholder it stands in.

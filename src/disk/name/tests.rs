@@ -105,6 +105,12 @@ fn the_sentences_help() {
         text("{id.mp4"),
         "output template, column 1: this { is never closed; a brace that is meant is written twice: {{"
     );
+    // A template may come with a stranger's job file, and its error goes to a terminal.
+    assert_eq!(
+        text("{prompt\u{1b}[2J}.mp4"),
+        "output template, column 1: there is no {prompt\\u{1b}[2J}, did you mean {prompt}?"
+    );
+    assert!(text("{prompt:\u{202e}4}.mp4").contains("{prompt:\\u{202e}4}"));
 }
 
 #[test]
