@@ -59,7 +59,6 @@ async fn refuse(rig: &Rig, claimed: (JobId, AttemptNo), why: Deferral, message: 
         attempt: claimed.1,
         internal_errors: 0,
         retry_after: None,
-        not_sent: 0,
         key_works: None,
         hold_on_internal_error: false,
         poll_first: MINUTE,

@@ -1,10 +1,11 @@
 //! The latch: what keeps a submit that is about to leave from leaving into a quiet that another one was just asked for.
 //!
 //! The gate's row is the truth, but between reading a 429 and committing it there are intents that were admitted before:
-//! the latch closes the moment the answer's head is read (its body may take as long as a submit may), and is looked at when the connection stands and nothing is left but
-//! to write the request. What it stops certainly never left. A person's lift reaches it by the row: while the
-//! row still asks for quiet nobody claims past the latch, so a job that was claimed after everything here was committed was
-//! let go by a row without a quiet, and the latch opens. A row whose quiet a clock has jumped over opens nothing.
+//! the latch closes the moment the answer's head is read (its body may take as long as a submit may), and is looked at when
+//! the connection stands and nothing is left but to write the request. What it stops certainly never left. A person's lift
+//! reaches it by the row: while the row still asks for quiet nobody claims past the latch, so a job that was claimed after
+//! everything here was committed was let go by a row without a quiet, and the latch opens. A row whose quiet a clock has
+//! jumped over opens nothing.
 
 use std::{
     error::Error,

@@ -50,8 +50,6 @@ pub struct Intent {
     pub estimate: Credits,
     /// Earlier attempts of this job that ended in a documented `INTERNAL_ERROR`.
     pub internal_errors: u32,
-    /// Attempts of this job that did not leave for want of a connection.
-    pub deferrals: u32,
 }
 
 /// What a claim found.
@@ -223,7 +221,6 @@ struct DueJob {
     max_credits: Option<Credits>,
     last_attempt: u32,
     internal_errors: u32,
-    deferrals: u32,
 }
 
 /// The next jobs in order, of those that may be paid from `room`: higher priority first, then the oldest. What klingd put
@@ -232,9 +229,7 @@ macro_rules! next_due {
     () => {
         "SELECT id, version, request, estimate, max_credits,
             (SELECT coalesce(max(n), 0) FROM attempts a WHERE a.job_id = j.id) AS last_attempt,
-            (SELECT count(*) FROM attempts a WHERE a.job_id = j.id AND a.outcome = 'internal_error') AS internal_errors,
-            (SELECT count(*) FROM attempts a WHERE a.job_id = j.id AND a.outcome = 'deferred'
-                AND a.evidence ->> '$.transport.phase' = 'connect') AS deferrals
+            (SELECT count(*) FROM attempts a WHERE a.job_id = j.id AND a.outcome = 'internal_error') AS internal_errors
          FROM jobs j INDEXED BY jobs_to_submit WHERE lane = 'submit'
             AND (due_at <= ?1 OR (due_at > ?2 AND due_at IS NOT not_before AND coalesce(not_before, ?1) <= ?1))
             AND estimate <= ?3 AND (max_credits IS NULL OR estimate <= max_credits)
@@ -263,7 +258,6 @@ async fn due(c: &mut SqliteConnection, limit: usize, room: Credits, now: Timesta
                 max_credits: row::money(r, "max_credits")?,
                 last_attempt: row::narrow(r, "last_attempt")?,
                 internal_errors: row::narrow(r, "internal_errors")?,
-                deferrals: row::narrow(r, "deferrals")?,
             })
         })
         .collect()
@@ -306,14 +300,7 @@ async fn intend(
         .bind(job.id.0)
         .execute(c)
         .await?;
-    Ok(Intent {
-        job: job.id,
-        attempt,
-        body,
-        estimate: job.estimate,
-        internal_errors: job.internal_errors,
-        deferrals: job.deferrals,
-    })
+    Ok(Intent { job: job.id, attempt, body, estimate: job.estimate, internal_errors: job.internal_errors })
 }
 
 async fn settle(c: &mut SqliteConnection, ring: &mut Ring, o: &SubmitOutcome) -> Result<Moved> {

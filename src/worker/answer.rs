@@ -44,7 +44,6 @@ pub struct Answers {
 pub(super) struct Reader {
     pub attempt: AttemptNo,
     pub internal_errors: u32,
-    pub deferrals: u32,
     pub estimate: Credits,
     /// The first look at the task, after the submit.
     pub first_look: Duration,
@@ -79,7 +78,6 @@ impl Answers {
             attempt: reader.attempt,
             internal_errors: reader.internal_errors,
             retry_after: classify::wish(&evidence, now),
-            not_sent: reader.deferrals,
             key_works,
             hold_on_internal_error: self.hold_on_internal_error,
             // It counts from the submit, like everything that is learned.

@@ -59,14 +59,10 @@ async fn replay(answers: &Answers, spooled: Spooled) -> Result<Option<Moved>> {
         warn!(job.id = job.0, "a spooled answer is for an attempt that the database does not know; it stays");
         return Ok(None);
     };
-    let count = |word: Outcome| {
-        u32::try_from(attempts.iter().filter(|a| a.n < attempt && a.outcome == word).count())
-            .unwrap_or(u32::MAX)
-    };
+    let earlier = attempts.iter().filter(|a| a.n < attempt && a.outcome == Outcome::InternalError).count();
     let reader = Reader {
         attempt,
-        internal_errors: count(Outcome::InternalError),
-        deferrals: count(Outcome::Deferred),
+        internal_errors: u32::try_from(earlier).unwrap_or(u32::MAX),
         estimate: row.estimate,
         first_look: answers.schedules.first_look(&row.request, answers.clock.now()).await,
     };

@@ -104,7 +104,6 @@ impl Lane for SubmitLane {
         let reader = Reader {
             attempt,
             internal_errors: intent.internal_errors,
-            deferrals: intent.deferrals,
             estimate: intent.estimate,
             first_look,
         };

@@ -83,8 +83,6 @@ pub struct SubmitFacts {
     pub internal_errors: u32,
     /// The answer's `Retry-After`, whatever else it says.
     pub retry_after: Option<Duration>,
-    /// Attempts of this job that never left, in a row. The gate paces them now, so that no plan reads it.
-    pub not_sent: u32,
     /// For a 403: whether a free status call with the same key works; `None` where nobody asked.
     pub key_works: Option<bool>,
     /// `submit.on_internal_error = "hold"`.
@@ -245,7 +243,6 @@ mod tests {
             attempt: AttemptNo(1),
             internal_errors: 0,
             retry_after: None,
-            not_sent: 0,
             key_works: None,
             hold_on_internal_error: false,
             poll_first: Duration::from_secs(40),
