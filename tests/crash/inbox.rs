@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use futures_util::future::FutureExt as _;
 use futures_util::stream::{self, StreamExt as _};
+use klingd::clock::{Clock, local};
 use klingd::domain::Job;
 use klingd::failpoint::Point;
 use klingd::store::view::Filter;
@@ -85,10 +86,12 @@ async fn full_share() {
     let share = tempfile::tempdir().unwrap();
     rig.set("KLINGD_INBOX__PATH", share.path().join("inbox").to_str().unwrap());
     let mut folder = Folder::of(rig, share.path().to_owned(), None);
-    // The folders and the day's own are there before the disk is full: a new one needs room.
+    // The folders and the day's own are there before the disk is full: a new one needs room. klingd's mark is not: an
+    // inbox that was just emptied must not be taken for a disk that is not mounted.
     folder.drop_files(0);
-    folder.finishes().await;
-    folder.drop_files(1);
+    let today = local(Clock.now()).date().to_string();
+    fs::create_dir_all(folder.accepted.join(today)).unwrap();
+    fs::create_dir(share.path().join("rejected")).unwrap();
     disk.fill();
     let mut daemon = folder.rig.start_to_stay();
     daemon.says("the disk is full").await;
