@@ -20,6 +20,7 @@ pub(super) struct Node {
 
 #[derive(Debug)]
 pub(super) enum Value {
+    /// JSON's, and what stands for a value that can't be read: its error is in the report.
     Null,
     Bool(bool),
     Integer(i64),
