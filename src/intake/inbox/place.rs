@@ -142,7 +142,7 @@ impl Inbox {
 
     async fn text(&self, file: &InboxFile) -> Result<String> {
         if !file.accepted {
-            return Ok(status::errors(file, &self.settings.places.inbox.to_string_lossy()));
+            return Ok(status::errors(file, &self.settings.places.inbox));
         }
         let jobs = self.store.jobs_of_file(file.id).await?;
         let now = self.clock.now();
