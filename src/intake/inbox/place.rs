@@ -42,8 +42,11 @@ impl Inbox {
         let mut placed = Vec::with_capacity(files.len());
         for file in files {
             let id = file.id;
-            if self.put(file).await? {
-                placed.push(id);
+            match self.put(file).await? {
+                Placing::Done => placed.push(id),
+                Placing::Later => {}
+                // For the others there is none either: said once, and not once a file.
+                Placing::NoRoom => break,
             }
         }
         reach(Point::InboxMoved);
@@ -57,21 +60,21 @@ impl Inbox {
         Ok(())
     }
 
-    /// Moves one; `false` when it has to be tried again.
-    async fn put(&mut self, mut file: InboxFile) -> Result<bool> {
+    /// Moves one.
+    async fn put(&mut self, mut file: InboxFile) -> Result<Placing> {
         for _ in 0..TRIES {
             let (held, place) = (file.held.clone(), file.place.clone());
             match on_disk(move || put(&held, &place)).await? {
                 Ok(Put::There) => {
                     self.troubles.clear(Area::Place);
-                    return Ok(true);
+                    return Ok(Placing::Done);
                 }
                 Ok(Put::Gone) => {
                     warn!(
                         path = file.name,
                         "{} was taken away while klingd had it; its jobs go on", file.name
                     );
-                    return Ok(true);
+                    return Ok(Placing::Done);
                 }
                 Err(DiskError::Exists { .. }) => {
                     let (folder, name) = (file.place.clone(), file.held.clone());
@@ -79,17 +82,18 @@ impl Inbox {
                     let place = on_disk(move || another_place(&folder, &name, suffix)).await?;
                     let changed = self.store.change_place(file.id, &place).await;
                     if self.tolerate(changed)?.is_none() {
-                        return Ok(false);
+                        return Ok(Placing::Later);
                     }
                     file.place = place;
                 }
                 Err(error) => {
                     self.troubles.set(Area::Place, error.to_string());
-                    return Ok(false);
+                    let no_room = matches!(error, DiskError::Full { .. });
+                    return Ok(if no_room { Placing::NoRoom } else { Placing::Later });
                 }
             }
         }
-        Ok(false)
+        Ok(Placing::Later)
     }
 
     /// Writes the texts that are no longer true.
@@ -148,6 +152,15 @@ impl Inbox {
         let now = self.clock.now();
         Ok(status::status(file, &jobs, now, local(now).time_zone()))
     }
+}
+
+/// What became of a file that was to be moved.
+enum Placing {
+    Done,
+    /// It has to be tried again.
+    Later,
+    /// The disk of the taken files is full.
+    NoRoom,
 }
 
 /// Where a file stands after a move.
