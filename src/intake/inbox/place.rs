@@ -14,6 +14,7 @@ use super::{Inbox, TELL_EVERY, claim::Claim, on_disk, status, trouble::Area};
 use crate::{
     clock::local,
     disk::{self, Access, Clobber, DiskError, numbered, shared},
+    domain::Timestamp,
     failpoint::{Point, reach},
     store::inbox::InboxFile,
 };
@@ -106,9 +107,7 @@ impl Inbox {
         let files = self.store.files_to_tell().await;
         let files = self.tolerate(files)?.unwrap_or_default();
         let all = files.len();
-        // A clock that was set back must not silence anything.
-        let is_due = |file: &InboxFile| file.told_at > now || now.since(file.told_at) >= TELL_EVERY;
-        let due: Vec<_> = files.into_iter().filter(is_due).collect();
+        let due: Vec<_> = files.into_iter().filter(|file| may_be_told(file.told_at, now)).collect();
         let (mut told, mut failed) = (Vec::with_capacity(due.len()), None);
         for file in due {
             let text = self.text(&file).await?;
@@ -152,6 +151,12 @@ impl Inbox {
         let now = self.clock.now();
         Ok(status::status(file, &jobs, now, local(now).time_zone()))
     }
+}
+
+/// Whether a text that was written at `told_at` may be written anew.
+fn may_be_told(told_at: Timestamp, now: Timestamp) -> bool {
+    // A clock that was set back must not silence anything.
+    told_at > now || now.since(told_at) >= TELL_EVERY
 }
 
 /// What became of a file that was to be moved.
@@ -211,4 +216,17 @@ fn another_place(place: &Path, held: &Path, suffix: &str) -> PathBuf {
     let held = held.file_name().unwrap_or_default();
     let name = Claim::parse(held).map_or(held, |(_, name)| name);
     free_place(place.parent().unwrap_or(place), name, suffix)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_written_once_a_second_at_most() {
+        let ms = Timestamp::from_millis;
+        assert!(!may_be_told(ms(5_000), ms(5_000)) && !may_be_told(ms(5_000), ms(5_999)));
+        assert!(may_be_told(ms(5_000), ms(6_000)) && may_be_told(ms(0), ms(5_000)));
+        assert!(may_be_told(ms(5_000), ms(4_999)), "the clock was set back");
+    }
 }
