@@ -30,7 +30,7 @@ fn wrong_types_say_what_is_there() {
         cfg_scale = "0.5"
         images = "https://example.com/a.jpg"
         tags = ["a", 7]
-        priority = 1.0
+        priority = 1.5
         takes = "2"
         not_before = 7
         extra = []
@@ -260,4 +260,16 @@ fn max_credits_is_per_render_in_a_job_and_for_all_in_a_batch() {
     let batch = |max| format!("[batch]\nmax_credits = {max}\n[[job]]\n{TEXT}takes = 2\n");
     assert_snapshot!(said(&batch(599), Format::Toml), @"f:2:15: error: `max_credits`: the jobs cost 600 credits together, more than the 599 that are allowed");
     assert_eq!(good(&batch(600), Format::Toml).len(), 2);
+}
+
+/// What the parser of URLs would mend is sent as it was typed, and paid.
+#[test]
+fn links_are_whole() {
+    let said = |link: &str| {
+        let text = format!("type = 'std-image-to-video'\nprompt = 'a'\nimage = '{link}'");
+        said(&text, Format::Toml)
+    };
+    assert_snapshot!(said(r"C:\pictures\a.png"), @"f:3:9: error: `image`: a file of this machine can't be fetched by the provider (the provider fetches it itself: a public http:// or https:// link)");
+    assert_snapshot!(said("https:/e.com/a.png"), @"f:3:9: error: `image`: `//` is missing behind `https:`");
+    assert_snapshot!(said("https://e.com/a b.png"), @"f:3:9: error: `image`: the URL has spaces or control characters around or in it");
 }
