@@ -6,6 +6,7 @@
 //! | [`writer`] | one writer that commits many waiting operations in one transaction |
 //! | [`step`] | the one write path: an event moves a job, with its history row |
 //! | [`enqueue`] | new jobs, not twice by accident; [`packed`] is how they wait for it |
+//! | `keys` | who holds a key, and who gets it back |
 //! | [`inbox`] | files of the watched folder, with their jobs |
 //! | [`submit`] | intents through the gate, and the outcomes of attempts |
 //! | [`ledger`] | what each attempt costs or may cost: the only money |
@@ -34,6 +35,7 @@ pub mod errand;
 mod error;
 pub mod idle;
 pub mod inbox;
+mod keys;
 pub mod ledger;
 pub mod looks;
 pub mod open;
