@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{
-    Context, Exit,
+    Context, Exit, json,
     render::idle::{Left, why_it_ended},
     sandbox,
     view::View,
@@ -39,12 +39,12 @@ pub async fn run(context: Context, args: RunArgs) -> Result<Exit> {
     let until_idle = args.until_idle;
     let work = async {
         if context.global.sandbox {
-            let options = Options { until_idle, world: World::Sandbox };
+            let options = Options { until_idle, world: World::Sandbox, describe: json::told };
             let faults = args.faults.unwrap_or_default();
             in_sandbox(&context, config, &faults, options, &stop).await
         } else {
             let key = config.require_key().map_err(|e| Failure::Refused(e.into()))?;
-            let options = Options { until_idle, world: World::Real };
+            let options = Options { until_idle, world: World::Real, describe: json::told };
             Ok(daemon::run(&config, key, options, context.clock, stop.clone()).await?)
         }
     };
