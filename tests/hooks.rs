@@ -1,7 +1,7 @@
 //! Hooks through the whole daemon: each event is told once it is true, again when it was not heard, and never at a job's
 //! cost.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 
