@@ -6,7 +6,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{
-    Context, Exit, json,
+    Context, Exit,
+    exit::Refusal,
+    json,
     render::idle::{Left, why_it_ended},
     sandbox,
     view::View,
@@ -26,12 +28,16 @@ pub struct RunArgs {
     #[arg(long)]
     pub until_idle: bool,
     /// With --sandbox: what goes wrong, see `klingd sandbox --help`
-    #[arg(long, value_name = "RULES", requires = "sandbox")]
+    #[arg(long, value_name = "RULES")]
     pub faults: Option<String>,
 }
 
 /// Runs the daemon.
 pub async fn run(context: Context, args: RunArgs) -> Result<Exit> {
+    // clap's `requires` does not see a --sandbox before the verb.
+    if args.faults.is_some() && !context.global.sandbox {
+        return Err(Refusal::usage("--faults are the simulated provider's; add --sandbox"));
+    }
     let config = context.config().map_err(Failure::Refused)?;
     log(&context, &config);
     let told = config.clone();
