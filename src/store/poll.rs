@@ -95,7 +95,7 @@ async fn settle(
     now: Timestamp,
 ) -> Result<()> {
     if let Some((name, why)) = &plan.hold {
-        control::set_hold(c, &Hold::new(*name, why.clone(), now)).await?;
+        control::set_hold(c, ring, &Hold::new(*name, why.clone(), now)).await?;
     }
     // The look itself changes nothing that a person's command could conflict with: it does not raise the version.
     let seen = sqlx::query(

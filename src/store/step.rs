@@ -3,7 +3,7 @@
 
 use sqlx::{Row, SqliteConnection};
 
-use super::{Result, StoreError, keys, ledger, row, writer::Ring};
+use super::{Result, StoreError, hook, keys, ledger, row, writer::Ring};
 use crate::domain::{
     Credits, Event, State, Timestamp,
     attempt::{self, AttemptNo, Outcome},
@@ -87,6 +87,7 @@ pub(super) async fn step(c: &mut SqliteConnection, ring: &mut Ring, s: &Step<'_>
     if settled.is_some() || to.has_ended() || matches!(s.event, Event::Succeeded { .. }) {
         sum_ledger(c, s.job).await?;
     }
+    hook::job_moved(c, ring, s.job, (from.label(), to.label()), to.has_ended(), s.at).await?;
     if let Some(lane) = to.lane() {
         ring.lane(lane);
     }

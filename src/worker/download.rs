@@ -62,6 +62,7 @@ pub struct DownloadLane {
 }
 
 impl Lane for DownloadLane {
+    type Key = JobId;
     type Work = Job;
 
     fn name(&self) -> &'static str {
@@ -76,7 +77,7 @@ impl Lane for DownloadLane {
         &self.store.bells().download
     }
 
-    async fn look(&self, free: usize, busy: &HashSet<JobId>) -> Result<Look<Job>> {
+    async fn look(&self, free: usize, busy: &HashSet<JobId>) -> Result<Look<JobId, Job>> {
         self.room.look().await?;
         let now = self.clock.now();
         self.clear(busy, now).await?;

@@ -163,6 +163,7 @@ impl PollLane {
 }
 
 impl Lane for PollLane {
+    type Key = JobId;
     type Work = Job;
 
     fn name(&self) -> &'static str {
@@ -177,7 +178,7 @@ impl Lane for PollLane {
         &self.store.bells().poll
     }
 
-    async fn look(&self, free: usize, busy: &HashSet<JobId>) -> Result<Look<Job>> {
+    async fn look(&self, free: usize, busy: &HashSet<JobId>) -> Result<Look<JobId, Job>> {
         self.restore().await?;
         let now = self.clock.now();
         let due = self.store.due_polls(free, busy, plan::longest_wait(&self.policy), now).await?;
