@@ -136,6 +136,9 @@ impl Fetch<'_> {
             .filter(|_| part.written_bytes() > 0)
             .map(|etag| Resume { offset: part.written_bytes(), etag });
         let mut body = self.media.open(url, resume.as_ref()).await?;
+        if body.offset == 0 {
+            self.forget(partial).await?;
+        }
         if body.offset != part.written_bytes() {
             // The whole comes again: another version, or a server without ranges. The part has a lock, which it would
             // hold against itself.
@@ -179,6 +182,15 @@ impl Fetch<'_> {
     async fn take_up(&self, position: u64) -> Result<Part, Ended> {
         let (path, cap) = (self.part.clone(), self.max_bytes);
         on_disk(move || Part::resume(&path, position, cap)).await
+    }
+
+    /// The file begins anew: a position that is on record was another beginning's, and no rest may ever be put behind
+    /// this one by that one's validator.
+    async fn forget(&self, partial: &mut Option<Partial>) -> Result<(), Ended> {
+        if partial.take().is_some() {
+            self.store.forget_progress(self.job, self.index).await?;
+        }
+        Ok(())
     }
 
     /// A part in staging must not take the database's last room.
