@@ -13,7 +13,7 @@ use std::{
 use common::{Rig, draft, ms, new_job, provider};
 use klingd::{
     daemon::Ended,
-    domain::{job::NewJob, request::Draft},
+    domain::{job::NewJob, plan::download::Verify, request::Draft},
     sandbox::Options,
 };
 use tokio::{
@@ -147,4 +147,21 @@ async fn the_rest_of_one_version_is_never_put_behind_the_start_of_another() {
         assert!(fs::read(&rig.videos(id).await[0]).unwrap() == whole(), "{:?}: torn", store.asked());
         assert_eq!(store.asked(), [None, Some(CUT), None], "{between}");
     }
+}
+
+#[tokio::test]
+async fn a_length_that_was_announced_is_not_forgotten() {
+    // A piece of the rest that does not say how much there is: by its own length it is whole.
+    let store = Store::new(|number, from| match (number, from) {
+        (2, Some(from)) => Answer::part(A, &format!("{from}-{}/*", LATER - 1), &whole()[from..LATER]),
+        (_, Some(from)) => Answer::part(A, &format!("{from}-{}/{SIZE}", SIZE - 1), &whole()[from..]),
+        (_, None) => Answer::whole(A, &whole(), CUT),
+    })
+    .await;
+    let mut rig = store.rig().await;
+    rig.config.output.verify = Verify::Size;
+    let id = rig.enqueue_job(five_seconds()).await;
+    rig.run().await;
+    assert!(fs::read(&rig.videos(id).await[0]).unwrap() == whole(), "cut");
+    assert_eq!(store.asked(), [None, Some(CUT), Some(LATER)]);
 }

@@ -48,6 +48,8 @@ pub struct Partial {
     pub position: u64,
     /// The strong validator of the whole that it is a part of.
     pub etag: Option<String>,
+    /// The length of the whole, if it was announced.
+    pub total: Option<u64>,
 }
 
 /// A whole video.
@@ -104,7 +106,7 @@ impl Store {
             Box::pin(async move {
                 let position = i64::try_from(partial.position).unwrap_or(i64::MAX);
                 let changed = sqlx::query(
-                    "UPDATE outputs SET part = ?, position = ?, etag = ?, failures = 0, failing_since = NULL
+                    "UPDATE outputs SET part = ?, position = ?, etag = ?, bytes = ?, failures = 0, failing_since = NULL
                      WHERE job_id = ? AND idx = ?
                         AND EXISTS (SELECT 1 FROM jobs WHERE id = job_id AND state = 'downloading')",
                 )
@@ -132,6 +134,8 @@ impl Store {
         self.write(move |c, _| {
             Box::pin(async move {
                 let changed = sqlx::query(
+                // The length of the video, announced now and verified later.
+                .bind(partial.total.map(|total| i64::try_from(total).unwrap_or(i64::MAX)))
                     "UPDATE outputs SET part = ?, path = ?, bytes = ?, sha256 = ? WHERE job_id = ? AND idx = ?
                         AND EXISTS (SELECT 1 FROM jobs WHERE id = job_id AND state = 'downloading')",
                 )
@@ -366,13 +370,12 @@ pub(super) fn output(r: &SqliteRow) -> Result<Output> {
         url: r.try_get("url")?,
         failures: row::narrow(r, "failures")?,
         failing_since: row::time(r, "failing_since")?,
-        partial: part.map(|path| Partial { path, position, etag }),
+        partial: part.map(|path| Partial { path, position, etag, total: bytes }),
         file: match (path, bytes, sha256) {
-            (Some(path), Some(bytes), Some(sha256)) => {
-                Some(OutputFile { path, bytes: u64::try_from(bytes).unwrap_or(0), sha256 })
-            }
+            (Some(path), Some(bytes), Some(sha256)) => Some(OutputFile { path, bytes, sha256 }),
             _ => None,
         },
         published_at: row::time(r, "published_at")?,
     })
 }
+    let bytes = bytes.map(|bytes| u64::try_from(bytes).unwrap_or(0));

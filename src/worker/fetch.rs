@@ -126,15 +126,19 @@ impl Fetch<'_> {
     }
 
     async fn once(&self, url: &str, partial: &mut Option<Partial>) -> Result<Finished, Ended> {
-        let (position, etag) = match partial {
-            Some(Partial { position, etag: Some(etag), .. }) => (*position, Some(etag.clone())),
-            Some(Partial { etag: None, .. }) | None => (0, None),
+        let (position, etag, total) = match partial {
+            Some(Partial { position, etag: Some(etag), total, .. }) => {
+                (*position, Some(etag.clone()), *total)
+            }
+            Some(Partial { etag: None, .. }) | None => (0, None, None),
         };
         let mut part = self.take_up(position).await?;
         reach(Point::DownloadCreated);
-        let resume = etag
-            .filter(|_| part.written_bytes() > 0)
-            .map(|etag| Resume { offset: part.written_bytes(), etag });
+        let resume = etag.filter(|_| part.written_bytes() > 0).map(|etag| Resume {
+            offset: part.written_bytes(),
+            etag,
+            total,
+        });
         let mut body = self.media.open(url, resume.as_ref()).await?;
         if body.offset == 0 {
             self.forget(partial).await?;
@@ -196,7 +200,7 @@ impl Fetch<'_> {
     /// A part in staging must not take the database's last room.
     async fn leave_room(&self) -> Result<(), Ended> {
         match self.staging {
-            Some(room) => Ok(room.staging_has(0).await?),
+            Some(room) => Ok(room.staging_has(bytes).await?),
             None => Ok(()),
         }
     }
@@ -292,6 +296,8 @@ impl Progress<'_, '_> {
             None => Ok(None),
         }
     }
+    /// The announced length.
+    total: Option<u64>,
 
     /// Makes all that was written durable and records it: the download ends here, for now.
     async fn keep(&mut self, part: Part) -> Result<(), Ended> {
@@ -330,3 +336,4 @@ pub(super) async fn on_disk<T: Send + 'static>(
 ) -> Result<T, Ended> {
     joined(tokio::task::spawn_blocking(work).await)
 }
+            total: self.total,
