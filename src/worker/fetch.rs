@@ -109,11 +109,18 @@ impl Fetch<'_> {
     pub(super) async fn run(&self, output: &Output) -> Result<Finished, Ended> {
         let here = self.part.to_string_lossy();
         let mut partial = output.partial.clone().filter(|partial| partial.path == here);
-        let mut waits = Waits::new();
+        // From the first failure on, and anew after progress: a long download is not out of patience before its first cut.
+        let mut waits: Option<(u64, Waits)> = None;
         loop {
             match self.once(&output.url, &mut partial).await {
                 Err(Ended::Trouble(t)) if may_pass_soon(&t) => {
-                    let Some(wait) = waits.next() else { return Err(Ended::Trouble(t)) };
+                    let position = partial.as_ref().map_or(0, |partial| partial.position);
+                    let (_, tries) = match waits.take() {
+                        Some(waits) if waits.0 == position => waits,
+                        Some(_) | None => (position, Waits::new()),
+                    };
+                    let (_, tries) = waits.insert((position, tries));
+                    let Some(wait) = tries.next() else { return Err(Ended::Trouble(t)) };
                     debug!(job.id = self.job.0, why = ?t.why, "the download is tried again");
                     tokio::select! {
                         () = tokio::time::sleep(wait) => {}
@@ -289,6 +296,8 @@ impl Progress<'_, '_> {
         Ok(part)
     }
 
+    /// The announced length.
+    total: Option<u64>,
     /// Waits for the sync that is under way, if one is.
     async fn finish(&mut self) -> Result<Option<Durable>, Ended> {
         match self.syncing.take() {
@@ -296,8 +305,6 @@ impl Progress<'_, '_> {
             None => Ok(None),
         }
     }
-    /// The announced length.
-    total: Option<u64>,
 
     /// Makes all that was written durable and records it: the download ends here, for now.
     async fn keep(&mut self, part: Part) -> Result<(), Ended> {
