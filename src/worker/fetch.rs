@@ -156,12 +156,20 @@ impl Fetch<'_> {
             drop(part);
             part = self.take_up(0).await?;
         }
+        let rest = body.total.map_or(0, |total| total.saturating_sub(part.written_bytes()));
+        // Before the room is taken: what is reserved is as gone for the database as what is written.
+        self.leave_room(rest).await?;
         if let Some(total) = body.total {
             part = on_disk(move || part.reserve(total).map(|()| part)).await?;
         }
-        self.leave_room().await?;
-        let mut progress =
-            Progress { fetch: self, etag: body.etag.clone(), partial, syncing: None, recorded_at: None };
+        let mut progress = Progress {
+            fetch: self,
+            etag: body.etag.clone(),
+            total: body.total,
+            partial,
+            syncing: None,
+            recorded_at: None,
+        };
         let mut hand = Hand::Free(part);
         let mut block = Block::default();
         loop {
@@ -204,8 +212,8 @@ impl Fetch<'_> {
         Ok(())
     }
 
-    /// A part in staging must not take the database's last room.
-    async fn leave_room(&self) -> Result<(), Ended> {
+    /// A part in staging must not take the database's last room with the bytes to come.
+    async fn leave_room(&self, bytes: u64) -> Result<(), Ended> {
         match self.staging {
             Some(room) => Ok(room.staging_has(bytes).await?),
             None => Ok(()),
@@ -283,11 +291,13 @@ impl Progress<'_, '_> {
         if self.syncing.as_ref().is_some_and(|sync| sync.is_finished() || unsynced >= UNSYNCED_MAX_BYTES) {
             self.finish().await?.into_iter().for_each(|durable| part.is_durable(durable));
             if self.recorded_at.is_none_or(|last| last.elapsed() >= RECORD_EVERY) {
-                self.fetch.leave_room().await?;
+                self.fetch.leave_room(0).await?;
                 self.record(part.durable_bytes()).await?;
                 reach(Point::DownloadProgress);
             }
         }
+    /// The announced length.
+    total: Option<u64>,
         let due = part.written_bytes() - part.durable_bytes() >= DURABLE_EVERY_BYTES;
         if due && self.syncing.is_none() && self.etag.is_some() {
             let sync = part.sync_beside()?;
@@ -296,8 +306,6 @@ impl Progress<'_, '_> {
         Ok(part)
     }
 
-    /// The announced length.
-    total: Option<u64>,
     /// Waits for the sync that is under way, if one is.
     async fn finish(&mut self) -> Result<Option<Durable>, Ended> {
         match self.syncing.take() {
@@ -335,6 +343,7 @@ impl Progress<'_, '_> {
 
 fn joined<T>(ended: Result<Result<T, DiskError>, tokio::task::JoinError>) -> Result<T, Ended> {
     ended.unwrap_or_else(|panic| Err(DiskError::interrupted(panic))).map_err(Ended::from)
+            total: self.total,
 }
 
 /// Runs blocking work on the disk without holding up the runtime.
@@ -343,4 +352,3 @@ pub(super) async fn on_disk<T: Send + 'static>(
 ) -> Result<T, Ended> {
     joined(tokio::task::spawn_blocking(work).await)
 }
-            total: self.total,
