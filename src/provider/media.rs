@@ -72,6 +72,7 @@ pub struct Media {
     client: Client,
     max_bytes: u64,
     allow_private: bool,
+    idle_timeout: Duration,
 }
 
 /// A file that is coming.
@@ -100,7 +101,13 @@ impl Media {
                 .pool_idle_timeout(MAX_IDLE_TIME);
             Ok(if checked { builder.dns_resolver(PublicOnly) } else { builder })
         })?;
-        Ok(Self { client, max_bytes: settings.max_bytes, allow_private: settings.allow_private })
+        let MediaSettings { max_bytes, allow_private, idle_timeout, .. } = *settings;
+        Ok(Self { client, max_bytes, allow_private, idle_timeout })
+    }
+
+    /// Longest time without a byte.
+    pub const fn idle_timeout(&self) -> Duration {
+        self.idle_timeout
     }
 
     /// Asks for the file at `url`, or for the rest of it. A server that does not give exactly that rest is asked for

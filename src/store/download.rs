@@ -110,6 +110,16 @@ impl Store {
                      WHERE job_id = ? AND idx = ?
                         AND EXISTS (SELECT 1 FROM jobs WHERE id = job_id AND state = 'downloading')",
                 )
+    /// Whether a job's videos are still to be fetched: a person may have cancelled it meanwhile.
+    pub async fn wants_videos(&self, job: JobId) -> Result<bool> {
+        let wanted =
+            sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM jobs WHERE id = ? AND state = 'downloading')")
+                .bind(job.0)
+                .fetch_one(&self.readers)
+                .await?;
+        Ok(wanted)
+    }
+
                 .bind(&partial.path)
                 .bind(position)
                 .bind(&partial.etag)
@@ -124,6 +134,8 @@ impl Store {
     }
 
     /// Records a verified file and the name it is about to get, before it gets it. Says whether it is still wanted.
+                // The length of the video, announced now and verified later.
+                .bind(partial.total.map(|total| i64::try_from(total).unwrap_or(i64::MAX)))
     pub async fn record_verified(
         &self,
         job: JobId,
@@ -134,8 +146,6 @@ impl Store {
         self.write(move |c, _| {
             Box::pin(async move {
                 let changed = sqlx::query(
-                // The length of the video, announced now and verified later.
-                .bind(partial.total.map(|total| i64::try_from(total).unwrap_or(i64::MAX)))
                     "UPDATE outputs SET part = ?, path = ?, bytes = ?, sha256 = ? WHERE job_id = ? AND idx = ?
                         AND EXISTS (SELECT 1 FROM jobs WHERE id = job_id AND state = 'downloading')",
                 )
@@ -377,5 +387,5 @@ pub(super) fn output(r: &SqliteRow) -> Result<Output> {
         },
         published_at: row::time(r, "published_at")?,
     })
-}
     let bytes = bytes.map(|bytes| u64::try_from(bytes).unwrap_or(0));
+}

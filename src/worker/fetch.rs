@@ -172,13 +172,17 @@ impl Fetch<'_> {
         };
         let mut hand = Hand::Free(part);
         let mut block = Block::default();
+        let mut looked_at = Instant::now();
         loop {
             let chunk = tokio::select! {
                 chunk = body.chunk() => chunk.map_err(Ended::from),
                 () = self.stop.cancelled() => Err(stopped()),
             };
             match chunk {
-                Ok(Some(bytes)) => block.push(bytes),
+                Ok(Some(bytes)) => {
+                    block.push(bytes);
+                    self.still_wanted(&mut looked_at).await?;
+                }
                 Ok(None) => break,
                 Err(ended) => {
                     let part = hand.write(block).await?.free().await?;
@@ -196,6 +200,19 @@ impl Fetch<'_> {
         let finished = on_disk(move || part.finish()).await?;
         reach(Point::DownloadFinished);
         Ok(finished)
+    }
+
+    /// A server that drips never comes to a position that is recorded, where a cancelled download ends: it ends no later
+    /// than one that is silent.
+    async fn still_wanted(&self, looked_at: &mut Instant) -> Result<(), Ended> {
+        if looked_at.elapsed() < self.media.idle_timeout() {
+            return Ok(());
+        }
+        *looked_at = Instant::now();
+        match self.store.wants_videos(self.job).await? {
+            true => Ok(()),
+            false => Err(StoreError::Stale { job: self.job }.into()),
+        }
     }
 
     async fn take_up(&self, position: u64) -> Result<Part, Ended> {
@@ -279,6 +296,8 @@ struct Progress<'f, 'p> {
     fetch: &'f Fetch<'f>,
     /// Without a strong validator the rest can't be asked for, and a position is worth nothing.
     etag: Option<String>,
+    /// The announced length.
+    total: Option<u64>,
     partial: &'p mut Option<Partial>,
     syncing: Option<JoinHandle<Result<Durable, DiskError>>>,
     recorded_at: Option<Instant>,
@@ -296,8 +315,6 @@ impl Progress<'_, '_> {
                 reach(Point::DownloadProgress);
             }
         }
-    /// The announced length.
-    total: Option<u64>,
         let due = part.written_bytes() - part.durable_bytes() >= DURABLE_EVERY_BYTES;
         if due && self.syncing.is_none() && self.etag.is_some() {
             let sync = part.sync_beside()?;
@@ -326,6 +343,7 @@ impl Progress<'_, '_> {
             path: self.fetch.part.to_string_lossy().into_owned(),
             position,
             etag: self.etag.clone(),
+            total: self.total,
         };
         let before = self.partial.as_ref().map_or((0, None), |p| (p.position, p.etag.as_deref()));
         if position == 0 || now.etag.is_none() || (now.position, now.etag.as_deref()) == before {
@@ -343,7 +361,6 @@ impl Progress<'_, '_> {
 
 fn joined<T>(ended: Result<Result<T, DiskError>, tokio::task::JoinError>) -> Result<T, Ended> {
     ended.unwrap_or_else(|panic| Err(DiskError::interrupted(panic))).map_err(Ended::from)
-            total: self.total,
 }
 
 /// Runs blocking work on the disk without holding up the runtime.
