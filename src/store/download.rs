@@ -174,7 +174,7 @@ impl Store {
         self.write(move |c, ring| {
             Box::pin(async move {
                 sqlx::query(
-                    "UPDATE outputs SET published_at = ?, part = NULL, position = 0, etag = NULL
+                    "UPDATE outputs SET published_at = coalesce(published_at, ?), part = NULL, position = 0, etag = NULL
                      WHERE job_id = ? AND idx = ?",
                 )
                 .bind(now.as_millis())

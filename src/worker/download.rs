@@ -92,6 +92,14 @@ impl Lane for DownloadLane {
         // trouble first: a link that stays dead must not let the others expire. What is here already comes last while the
         // root can't take it.
         let waits = |o: &Output| root.is_err() && o.file.is_some();
+        // A job that is followed again misses all its videos; those that have their names already are not fetched again,
+        // wherever a person has moved them since.
+        if let Some(there) = outputs.iter().find(|o| missing.contains(&o.index) && o.published_at.is_some()) {
+            return match self.store.record_published(job.id, there.index, None, self.clock.now()).await {
+                Ok(_) | Err(StoreError::Stale { .. } | StoreError::Illegal { .. }) => Ok(()),
+                Err(other) => Err(other.into()),
+            };
+        }
         let wanted =
             outputs.iter().filter(|o| missing.contains(&o.index)).min_by_key(|o| (waits(o), o.failures));
         let Some(output) = wanted else { return Ok(()) };
