@@ -277,6 +277,9 @@ impl DownloadLane {
             plan.due_at = now;
         }
         let id = job.id;
+        // As it is now: a try that made progress has ended the run of failures before it.
+        let outputs = self.store.outputs(job.id).await?;
+        let output = outputs.iter().find(|o| o.index == output.index).unwrap_or(output);
         match trouble.kind {
             FetchTrouble::Stopped => {}
             FetchTrouble::Staged => info!(job.id = id.0, "the video of job {id} is here: {}", trouble.why),
