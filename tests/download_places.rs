@@ -136,6 +136,42 @@ async fn the_temporary_files_of_a_cancelled_job_go_and_nobody_elses() {
 }
 
 #[tokio::test]
+#[tokio::test]
+async fn what_was_begun_under_another_template_does_not_stay() {
+    let faults = "video:cut=70000,video:stall=1000".parse().unwrap();
+    let mut rig = Rig::with(Options { faults, video_bytes: Some(200_000), ..provider() }).await;
+    let id = rig.enqueue("a fox").await;
+    rig.run_until(|model| seen(model, is_fetch) == 2).await;
+    let part = PathBuf::from(&rig.store.outputs(id).await.unwrap()[0].partial.as_ref().unwrap().path);
+    assert!(part.exists());
+    rig.config.output.template = "elsewhere/{id}.mp4".into();
+    rig.run().await;
+    assert_eq!(rig.label(id).await, Label::Done);
+    assert!(!part.exists());
+    rig.check().await;
+}
+
+/// A server that sends a little all the time is never silent, and would hold its worker for ever.
+#[tokio::test]
+async fn a_cancelled_download_ends_while_it_drips() {
+    let faults = "video:drip=100~fox".parse().unwrap();
+    let mut rig = Rig::with(Options { faults, video_bytes: Some(2_000_000), ..provider() }).await;
+    rig.config.download.idle_timeout = Duration::from_millis(300);
+    rig.config.download.workers = 1;
+    let id = rig.enqueue("a fox").await;
+    let another_instead = async {
+        rig.sandbox.wait_until(|model| seen(model, is_fetch) == 1).await;
+        rig.store.cancel(id, true, now()).await.unwrap();
+        rig.enqueue("an owl").await
+    };
+    // The first would take three minutes, and the rig waits for one.
+    let (_, next) = tokio::join!(rig.run(), another_instead);
+    assert_eq!((rig.label(id).await, rig.label(next).await), (Label::Cancelled, Label::Done));
+    // What it left is removed now and then, and at every start.
+    rig.run().await;
+    rig.check().await;
+}
+
 async fn a_root_that_was_emptied_by_a_person_is_one_again_by_their_word() {
     let rig = Rig::new("").await;
     let first = rig.enqueue("a fox").await;

@@ -16,13 +16,13 @@ pub use super::publish::OutputSettings;
 use super::{
     Lane, Look,
     clear::clear,
-    fetch::{Ended, Fetch, Trouble},
+    fetch::{Ended, Fetch, Trouble, on_disk},
     publish::Publish,
     room::Room,
 };
 use crate::{
     clock::Clock,
-    disk::{DiskError, Finished},
+    disk::{self, DiskError, Finished},
     domain::{
         HoldName, Job, JobId, State, Timestamp,
         plan::download::{
@@ -175,6 +175,7 @@ impl DownloadLane {
             Ok(()) => match self.fetch_for_root(&publish, &output, beside, &staged).await {
                 Err(Ended::Disk(error)) if is_of_the_place(&error) => Err(error),
                 fetched => Ok(fetched?),
+        self.leave_elsewhere(job, &mut output, [&beside, &staged]).await?;
             },
             Err(error) => Err(error),
         };
@@ -203,6 +204,18 @@ impl DownloadLane {
         let Some(file) = &output.file else { return Ok(false) };
         publish.prepare().await?;
         publish.take_up(output, file).await
+    /// With another template or root than before, what was begun has another place, where nobody would look for it again.
+    async fn leave_elsewhere(&self, job: &Job, output: &mut Output, places: [&Path; 2]) -> Result<(), Ended> {
+        let elsewhere = |partial: &Partial| places.iter().all(|place| **place != *partial.path);
+        let Some(partial) = output.partial.take_if(|partial| elsewhere(partial)) else { return Ok(()) };
+        let old = PathBuf::from(partial.path);
+        if let Err(Ended::Disk(error)) = on_disk(move || disk::remove_durably(&old)).await {
+            warn!(job.id = job.id.0, why = %error, "a temporary file of job {} stays behind", job.id);
+        }
+        self.store.forget_progress(job.id, output.index).await?;
+        Ok(())
+    }
+
     }
 
     /// Fetches beside the place of the video; what was begun in staging is ended there, as far as that has room.
@@ -264,6 +277,9 @@ impl DownloadLane {
             FetchTrouble::Interrupted | FetchTrouble::LinkDead | FetchTrouble::WrongBody => true,
             FetchTrouble::Stopped | FetchTrouble::Disk | FetchTrouble::Staged => false,
         };
+        // As it is now: a try that made progress has ended the run of failures before it.
+        let outputs = self.store.outputs(job.id).await?;
+        let output = outputs.iter().find(|o| o.index == output.index).unwrap_or(output);
         let holds = self.store.holds().await?;
         let still_since = holds.iter().find(|hold| hold.name == HoldName::Disk).map(|hold| hold.since);
         let facts = FetchFacts {
@@ -277,9 +293,6 @@ impl DownloadLane {
             plan.due_at = now;
         }
         let id = job.id;
-        // As it is now: a try that made progress has ended the run of failures before it.
-        let outputs = self.store.outputs(job.id).await?;
-        let output = outputs.iter().find(|o| o.index == output.index).unwrap_or(output);
         match trouble.kind {
             FetchTrouble::Stopped => {}
             FetchTrouble::Staged => info!(job.id = id.0, "the video of job {id} is here: {}", trouble.why),
