@@ -164,7 +164,7 @@ fn task(job: JobId, attempt: AttemptNo) -> TaskId {
 fn task_failed(charged: Option<u64>) -> Event {
     let (code, message) = (Failure::TASK_FAILED.to_owned(), String::new());
     let failure = Failure { code, message, charged: Charged::Unknown };
-    Event::TaskFailed { failure, charged: charged.map(credits) }
+    Event::TaskFailed { failure, charged: charged.map(credits), done: None }
 }
 
 /// A database of the first schema with an attempt in every outcome is brought over, row by row; only the daemon does it.

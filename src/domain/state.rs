@@ -354,7 +354,11 @@ impl State {
             (State::Generating { task, .. }, Event::Succeeded { outputs, .. }) if *outputs > 0 => {
                 Ok(State::Downloading { task, missing: (0..*outputs).collect(), link: Link::Fresh })
             }
-            (State::Generating { task, .. }, Event::TaskFailed { failure, .. }) => {
+            // The videos of the one task are there, whatever became of the other.
+            (State::Generating { .. }, Event::TaskFailed { done: Some(done), .. }) => {
+                Ok(State::Done { task: done.clone() })
+            }
+            (State::Generating { task, .. }, Event::TaskFailed { failure, done: None, .. }) => {
                 Ok(State::Failed { failure: failure.clone(), task: Some(task) })
             }
             (State::Downloading { task, mut missing, link }, Event::FilePublished { output }) => {

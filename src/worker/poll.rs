@@ -217,9 +217,16 @@ impl Lane for PollLane {
             share: self.schedules.share(now).await?,
         };
         let mut plan = plan::seen(&job.state, &answer, &facts, now, self.clock.dice());
-        let no_fresh_link = plan.event.is_none() && plan::says_no_link(&job.state, &answer);
-        if no_fresh_link {
-            plan.event = self.out_of_patience(&job, now).await?;
+        let no_fresh_link = match plan.event {
+            Some(_) => None,
+            None => plan::no_fresh_link(&job.state, &answer, same_key),
+        };
+        if let Some(why) = &no_fresh_link {
+            plan.event = self.out_of_patience(&job, why, now).await?;
+        }
+        let no_fresh_link = no_fresh_link.map(Failure::not_fetched);
+        if let Some(Event::TaskFailed { done, .. }) = &mut plan.event {
+            *done = self.store.done_before(job.id).await?;
         }
         let (kept, changed) = self.hear(&answer, plan.quiet_until, now);
         let pause = kept.pause(now);
@@ -233,7 +240,9 @@ impl Lane for PollLane {
             }
             self.store.keep_looks(kept).await?;
         }
-        let note = plan.event.as_ref().and_then(|event| money::at_the_end(event, facts.counted));
+        let of_money = plan.event.as_ref().and_then(|event| money::at_the_end(event, facts.counted));
+        let note = [plan.event.as_ref().and_then(other_failed), of_money].into_iter().flatten();
+        let note = note.reduce(|one, other| format!("{one}; {other}"));
         report(&job, &answer, &plan, note.as_deref());
         let rendered = matches!(plan.event, Some(Event::Succeeded { .. }));
         match self.store.settle_poll(job.id, job.version, plan, note, no_fresh_link, now).await {
@@ -249,6 +258,12 @@ impl Lane for PollLane {
         };
         Ok(())
     }
+}
+
+/// What is said of a job whose other video is there.
+fn other_failed(event: &Event) -> Option<String> {
+    let Event::TaskFailed { failure, done: Some(_), .. } = event else { return None };
+    Some(format!("its second paid task failed: {}", failure.message))
 }
 
 /// What is unusual about a task, and what follows.

@@ -200,7 +200,7 @@ fn generating(
                     message: message.clone(),
                     charged: refund.charged(),
                 };
-                let event = Event::TaskFailed { failure, charged: *charged };
+                let event = Event::TaskFailed { failure, charged: *charged, done: None };
                 PollPlan { event: Some(event), due_at: now, ..stay }
             }
             // Not later than a whole wait from now: `since` lies in the future after a clock that jumped back.
