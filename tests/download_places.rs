@@ -24,7 +24,7 @@ use klingd::{
         state::Label,
     },
     sandbox::Options,
-    store::{Access, Store, submit::SubmitOutcome},
+    store::{Access, Store, download::FetchFailure, submit::SubmitOutcome},
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -43,7 +43,7 @@ async fn rendered(rig: &Rig, job: JobId, attempt: AttemptNo, at: Timestamp) {
     let urls = vec!["https://cdn.example/v.mp4".into()];
     let plan = PollPlan { event, urls, due_at: at, quiet_until: None, hold: None, running: false };
     let version = rig.job(job).await.version;
-    rig.store.settle_poll(job, version, plan, None, false, at).await.unwrap();
+    rig.store.settle_poll(job, version, plan, None, None, at).await.unwrap();
 }
 
 /// Jobs whose videos can be fetched, one for each age of its link.
@@ -89,7 +89,8 @@ async fn the_clock_of_giving_up_stands_still_while_the_disk_is_in_trouble() {
     let fails = async |id: JobId, at: Timestamp| {
         let plan = FetchPlan { event: None, due_at: at + HOUR, from_zero: false, for_disk: false };
         let version = rig.job(id).await.version;
-        rig.store.settle_fetch_failure(id, version, 0, plan, true, at).await.unwrap();
+        let failed = FetchFailure { plan, counts: true, error: None };
+        rig.store.settle_fetch_failure(id, version, 0, failed, at).await.unwrap();
     };
     fails(jobs[0], t).await;
     let why = "a test says so".to_owned();
@@ -136,7 +137,6 @@ async fn the_temporary_files_of_a_cancelled_job_go_and_nobody_elses() {
 }
 
 #[tokio::test]
-#[tokio::test]
 async fn what_was_begun_under_another_template_does_not_stay() {
     let faults = "video:cut=70000,video:stall=1000".parse().unwrap();
     let mut rig = Rig::with(Options { faults, video_bytes: Some(200_000), ..provider() }).await;
@@ -172,6 +172,7 @@ async fn a_cancelled_download_ends_while_it_drips() {
     rig.check().await;
 }
 
+#[tokio::test]
 async fn a_root_that_was_emptied_by_a_person_is_one_again_by_their_word() {
     let rig = Rig::new("").await;
     let first = rig.enqueue("a fox").await;

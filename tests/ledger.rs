@@ -123,7 +123,7 @@ impl Queue {
         let plan =
             PollPlan { event: Some(event), urls, due_at: now, quiet_until: None, hold: None, running: false };
         let version = self.store.job(job).await.unwrap().version;
-        self.store.settle_poll(job, version, plan, None, false, now).await.unwrap();
+        self.store.settle_poll(job, version, plan, None, None, now).await.unwrap();
     }
 }
 

@@ -29,9 +29,13 @@ use crate::{
             self as plan, DownloadPolicy, FetchFacts, FetchTrouble, UNSAID_SECONDS, expected_bytes,
             failing_since,
         },
+        state::Failure,
     },
     provider::Media,
-    store::{Store, StoreError, download::Output},
+    store::{
+        Store, StoreError,
+        download::{FetchFailure, Output, Partial},
+    },
 };
 
 /// How often temporary files of dead jobs are looked for; nobody waits for it.
@@ -88,10 +92,6 @@ impl Lane for DownloadLane {
         let State::Downloading { missing, .. } = &job.state else { return Ok(()) };
         let root = self.room.root().await;
         let outputs = self.store.outputs(job.id).await?;
-        // One at a time: each published video changes the job, and the next look sees it as it is then. The one in least
-        // trouble first: a link that stays dead must not let the others expire. What is here already comes last while the
-        // root can't take it.
-        let waits = |o: &Output| root.is_err() && o.file.is_some();
         // A job that is followed again misses all its videos; those that have their names already are not fetched again,
         // wherever a person has moved them since.
         if let Some(there) = outputs.iter().find(|o| missing.contains(&o.index) && o.published_at.is_some()) {
@@ -100,6 +100,10 @@ impl Lane for DownloadLane {
                 Err(other) => Err(other.into()),
             };
         }
+        // One at a time: each published video changes the job, and the next look sees it as it is then. The one in least
+        // trouble first: a link that stays dead must not let the others expire. What is here already comes last while the
+        // root can't take it.
+        let waits = |o: &Output| root.is_err() && o.file.is_some();
         let wanted =
             outputs.iter().filter(|o| missing.contains(&o.index)).min_by_key(|o| (waits(o), o.failures));
         let Some(output) = wanted else { return Ok(()) };
@@ -171,11 +175,11 @@ impl DownloadLane {
             self.store.forget_progress(job.id, output.index).await?;
             output.partial = None;
         }
+        self.leave_elsewhere(job, &mut output, [&beside, &staged]).await?;
         let fetched = match root {
             Ok(()) => match self.fetch_for_root(&publish, &output, beside, &staged).await {
                 Err(Ended::Disk(error)) if is_of_the_place(&error) => Err(error),
                 fetched => Ok(fetched?),
-        self.leave_elsewhere(job, &mut output, [&beside, &staged]).await?;
             },
             Err(error) => Err(error),
         };
@@ -200,10 +204,6 @@ impl DownloadLane {
         }
     }
 
-    async fn take_up(&self, publish: &Publish<'_>, output: &Output) -> Result<bool, Ended> {
-        let Some(file) = &output.file else { return Ok(false) };
-        publish.prepare().await?;
-        publish.take_up(output, file).await
     /// With another template or root than before, what was begun has another place, where nobody would look for it again.
     async fn leave_elsewhere(&self, job: &Job, output: &mut Output, places: [&Path; 2]) -> Result<(), Ended> {
         let elsewhere = |partial: &Partial| places.iter().all(|place| **place != *partial.path);
@@ -216,6 +216,10 @@ impl DownloadLane {
         Ok(())
     }
 
+    async fn take_up(&self, publish: &Publish<'_>, output: &Output) -> Result<bool, Ended> {
+        let Some(file) = &output.file else { return Ok(false) };
+        publish.prepare().await?;
+        publish.take_up(output, file).await
     }
 
     /// Fetches beside the place of the video; what was begun in staging is ended there, as far as that has room.
@@ -273,13 +277,13 @@ impl DownloadLane {
     /// Reports a try that brought no file. `at_once` says that the job has another video to fetch.
     async fn settle(&self, job: &Job, output: &Output, trouble: Trouble, at_once: bool) -> Result<()> {
         let now = self.clock.now();
+        // As it is now: a try that made progress has ended the run of failures before it.
+        let outputs = self.store.outputs(job.id).await?;
+        let output = outputs.iter().find(|o| o.index == output.index).unwrap_or(output);
         let counts = match trouble.kind {
             FetchTrouble::Interrupted | FetchTrouble::LinkDead | FetchTrouble::WrongBody => true,
             FetchTrouble::Stopped | FetchTrouble::Disk | FetchTrouble::Staged => false,
         };
-        // As it is now: a try that made progress has ended the run of failures before it.
-        let outputs = self.store.outputs(job.id).await?;
-        let output = outputs.iter().find(|o| o.index == output.index).unwrap_or(output);
         let holds = self.store.holds().await?;
         let still_since = holds.iter().find(|hold| hold.name == HoldName::Disk).map(|hold| hold.since);
         let facts = FetchFacts {
@@ -293,6 +297,14 @@ impl DownloadLane {
             plan.due_at = now;
         }
         let id = job.id;
+        let error = match trouble.kind {
+            FetchTrouble::Stopped => None,
+            FetchTrouble::Interrupted
+            | FetchTrouble::LinkDead
+            | FetchTrouble::WrongBody
+            | FetchTrouble::Disk
+            | FetchTrouble::Staged => Some(Failure::not_fetched(trouble.why.clone())),
+        };
         match trouble.kind {
             FetchTrouble::Stopped => {}
             FetchTrouble::Staged => info!(job.id = id.0, "the video of job {id} is here: {}", trouble.why),
@@ -303,7 +315,8 @@ impl DownloadLane {
                 warn!(job.id = id.0, why = ?trouble.why, next = %plan.due_at, "the video of job {id} did not arrive");
             }
         }
-        match self.store.settle_fetch_failure(job.id, job.version, output.index, plan, counts, now).await {
+        let failed = FetchFailure { plan, counts, error };
+        match self.store.settle_fetch_failure(job.id, job.version, output.index, failed, now).await {
             Ok(()) | Err(StoreError::Stale { .. }) => Ok(()),
             Err(other) => Err(other.into()),
         }

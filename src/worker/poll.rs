@@ -19,7 +19,7 @@ use crate::{
             download::{DownloadPolicy, FetchFacts, failing_since, given_up},
             poll::{self as plan, PollAnswer, PollFacts, PollPlan, PollPolicy},
         },
-        state::Watch,
+        state::{Failure, Watch},
     },
     failpoint::{Point, reach},
     provider::Api,
@@ -136,7 +136,7 @@ impl PollLane {
     }
 
     /// The end of a job whose links stayed dead, when even status has had no fresh one for long enough.
-    async fn out_of_patience(&self, job: &Job, now: Timestamp) -> Result<Option<Event>> {
+    async fn out_of_patience(&self, job: &Job, why: &str, now: Timestamp) -> Result<Option<Event>> {
         let outputs = self.store.outputs(job.id).await?;
         let Some(missing) = outputs.iter().find(|o| o.published_at.is_none()) else { return Ok(None) };
         let holds = self.store.holds().await?;
@@ -147,7 +147,7 @@ impl PollLane {
             retry_after: None,
             policy: self.downloads,
         };
-        Ok(given_up("status has no fresh link", &facts, now))
+        Ok(given_up(why, &facts, now))
     }
 
     fn log_new_word(&self, answer: &PollAnswer) {
