@@ -248,6 +248,15 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_cant_be_read_back_is_our_own_disks_fault() {
+        let dir = tempfile::tempdir().unwrap();
+        for how in [Verify::Size, Verify::Structure, Verify::Decode] {
+            let gone = check(how, &dir.path().join("gone.mp4"), 9, &CancellationToken::new()).await;
+            assert!(matches!(gone, Err(Ended::Disk(DiskError::Gone { .. }))), "{how:?}");
+        }
+    }
+
+    #[tokio::test]
     async fn a_decoder_tells_whole_from_damaged_or_is_missing() {
         let whole = include_bytes!("../sandbox/videos/16x9-10-silent.mp4").to_vec();
         let dir = tempfile::tempdir().unwrap();
