@@ -77,7 +77,10 @@ pub(super) async fn step(c: &mut SqliteConnection, ring: &mut Ring, s: &Step<'_>
     insert_history(c, s.job, next, s.at, s.event, Some(&from), &to).await?;
     if to.task().is_some() && to.task() != from.task() {
         ask_where_it_was_made(c, s.job, &to).await?;
-        forget_other_videos(c, s).await?;
+        // Back at the task that it was done with, a job has its videos.
+        if !matches!(to, State::Done { .. }) {
+            forget_other_videos(c, s).await?;
+        }
     }
     mark_unfollowed(c, s, &from, &to).await?;
     if matches!(to, State::Done { .. }) {
