@@ -1,4 +1,4 @@
-//! One video from its link to a whole, durable temporary file.
+//! One video from its link to a whole temporary file, which [`Received::finish`] makes durable.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -104,9 +104,25 @@ pub(super) struct Fetch<'a> {
     pub staging: Option<&'a Room>,
 }
 
+/// A video that has come whole. Its last block is not written yet: the connection is free for another video meanwhile.
+pub(super) struct Received {
+    part: Part,
+    rest: Block,
+}
+
+impl Received {
+    /// Writes the rest and makes the part durable.
+    pub(super) async fn finish(self) -> Result<Finished, Ended> {
+        let Self { mut part, rest } = self;
+        let finished = on_disk(move || rest.write_to(&mut part).and_then(|()| part.finish())).await?;
+        reach(Point::DownloadFinished);
+        Ok(finished)
+    }
+}
+
 impl Fetch<'_> {
     /// Fetches `output`, with a few tries in a row when the connection is cut.
-    pub(super) async fn run(&self, output: &Output) -> Result<Finished, Ended> {
+    pub(super) async fn run(&self, output: &Output) -> Result<Received, Ended> {
         let here = self.part.to_string_lossy();
         let mut partial = output.partial.clone().filter(|partial| partial.path == here);
         let mut waits = Waits::new();
@@ -125,7 +141,7 @@ impl Fetch<'_> {
         }
     }
 
-    async fn once(&self, url: &str, partial: &mut Option<Partial>) -> Result<Finished, Ended> {
+    async fn once(&self, url: &str, partial: &mut Option<Partial>) -> Result<Received, Ended> {
         let (position, etag) = match partial {
             Some(Partial { position, etag: Some(etag), .. }) => (*position, Some(etag.clone())),
             Some(Partial { etag: None, .. }) | None => (0, None),
@@ -169,11 +185,9 @@ impl Fetch<'_> {
                 hand = Hand::Free(part).write(std::mem::take(&mut block)).await?;
             }
         }
-        let part = hand.write(block).await?.free().await?;
+        let part = hand.free().await?;
         progress.finish().await?;
-        let finished = on_disk(move || part.finish()).await?;
-        reach(Point::DownloadFinished);
-        Ok(finished)
+        Ok(Received { part, rest: block })
     }
 
     async fn take_up(&self, position: u64) -> Result<Part, Ended> {
@@ -215,6 +229,10 @@ impl Block {
     fn is_full(&self) -> bool {
         self.bytes >= BLOCK_BYTES || self.pieces.len() >= BLOCK_PIECES
     }
+
+    fn write_to(&self, part: &mut Part) -> Result<(), DiskError> {
+        self.pieces.iter().try_for_each(|piece| part.write(piece))
+    }
 }
 
 /// The part: in hand, or on a thread that writes and hashes one block while the next one is received.
@@ -237,7 +255,7 @@ impl Hand {
             return Ok(Hand::Free(part));
         }
         Ok(Hand::Busy(tokio::task::spawn_blocking(move || {
-            block.pieces.iter().try_for_each(|piece| part.write(piece))?;
+            block.write_to(&mut part)?;
             Ok(part)
         })))
     }
