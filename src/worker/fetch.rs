@@ -26,8 +26,11 @@ const BLOCK_PIECES: usize = 1024;
 /// Bytes between two durable positions.
 const DURABLE_EVERY_BYTES: u64 = 8 * 1024 * 1024;
 /// Bytes that may be written without being durable: beyond it the download waits for the disk. What a crash costs at most,
-/// besides what came within [`RECORD_EVERY`].
-const UNSYNCED_MAX_BYTES: u64 = 2 * DURABLE_EVERY_BYTES;
+/// besides what came within [`RECORD_EVERY`]. A sync that takes its time must not stop the transfer: with twice the distance
+/// of two positions it did at every one.
+const UNSYNCED_MAX_BYTES: u64 = 8 * DURABLE_EVERY_BYTES;
+/// The same in staging, which shares its disk with the database: little is written between two looks at its room.
+const UNSYNCED_MAX_STAGED_BYTES: u64 = 2 * DURABLE_EVERY_BYTES;
 /// The shortest time between two recorded positions: a fast download is not slowed down by its own bookkeeping.
 const RECORD_EVERY: Duration = Duration::from_secs(1);
 /// A wish to come back later than this is not waited for here: the worker is free for another video meanwhile.
@@ -275,7 +278,11 @@ impl Progress<'_, '_> {
     /// Takes note of a sync that has ended, and starts the next one where it is time.
     async fn advance(&mut self, mut part: Part) -> Result<Part, Ended> {
         let unsynced = part.written_bytes() - part.durable_bytes();
-        if self.syncing.as_ref().is_some_and(|sync| sync.is_finished() || unsynced >= UNSYNCED_MAX_BYTES) {
+        let unsynced_max = match self.fetch.staging {
+            Some(_) => UNSYNCED_MAX_STAGED_BYTES,
+            None => UNSYNCED_MAX_BYTES,
+        };
+        if self.syncing.as_ref().is_some_and(|sync| sync.is_finished() || unsynced >= unsynced_max) {
             self.finish().await?.into_iter().for_each(|durable| part.is_durable(durable));
             if self.recorded_at.is_none_or(|last| last.elapsed() >= RECORD_EVERY) {
                 self.fetch.leave_room().await?;
