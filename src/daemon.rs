@@ -8,7 +8,7 @@ mod tasks;
 use std::{
     io::{self, ErrorKind},
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::AtomicUsize},
     time::Duration,
 };
 
@@ -235,6 +235,7 @@ pub fn download_lane(
         workers: config.download.workers,
         max_bytes: config.download.max_bytes,
         stop: stop.clone(),
+        storing: AtomicUsize::default(),
         cleared_at: Mutex::default(),
     })
 }

@@ -3,7 +3,10 @@
 use std::{
     collections::HashSet,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -55,8 +58,10 @@ pub struct DownloadLane {
     pub output: OutputSettings,
     /// Whether they can.
     pub room: Arc<Room>,
-    /// Downloads at once.
+    /// Transfers at once. As many videos again may be past theirs, on the way to the disk.
     pub workers: usize,
+    /// Videos that have come and are not published yet.
+    pub storing: AtomicUsize,
     /// Bytes of a video at most.
     pub max_bytes: u64,
     /// A stop ends a download at its next chunk.
@@ -74,7 +79,8 @@ impl Lane for DownloadLane {
     }
 
     fn width(&self) -> usize {
-        self.workers
+        // Waiting for the disk must not leave the network idle.
+        self.workers + self.storing.load(Ordering::Relaxed).min(self.workers)
     }
 
     fn bell(&self) -> &Notify {
@@ -142,6 +148,23 @@ impl Lane for DownloadLane {
     }
 }
 
+/// A video that has come and is not published yet: its worker's place is free for another transfer.
+struct Storing<'a>(&'a DownloadLane);
+
+impl<'a> Storing<'a> {
+    fn begin(lane: &'a DownloadLane) -> Self {
+        lane.storing.fetch_add(1, Ordering::Relaxed);
+        lane.bell().notify_one();
+        Self(lane)
+    }
+}
+
+impl Drop for Storing<'_> {
+    fn drop(&mut self) {
+        self.0.storing.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// How far a video came.
 enum Brought {
     /// It has its name.
@@ -184,8 +207,8 @@ impl DownloadLane {
             },
             Err(error) => Err(error),
         };
-        let (finished, refused) = match fetched {
-            Ok(finished) => (finished, None),
+        let ((finished, _storing), refused) = match fetched {
+            Ok(stored) => (stored, None),
             Err(error) => {
                 warn!(job.id = job.id.0, why = %error, "the video of job {} can't be stored; staging takes it", job.id);
                 let expected = expected_bytes(job.request.duration_s().unwrap_or(UNSAID_SECONDS).into());
@@ -230,7 +253,7 @@ impl DownloadLane {
         output: &Output,
         beside: PathBuf,
         staged: &Path,
-    ) -> Result<Finished, Ended> {
+    ) -> Result<(Finished, Storing<'_>), Ended> {
         let begun_in_staging =
             output.partial.as_ref().is_some_and(|partial| Path::new(&partial.path) == staged);
         if begun_in_staging {
@@ -249,10 +272,13 @@ impl DownloadLane {
         job: &Job,
         part: PathBuf,
         staging: Option<&Room>,
-    ) -> Result<Finished, Ended> {
+    ) -> Result<(Finished, Storing<'_>), Ended> {
         let (store, media, stop) = (&self.store, &*self.media, &self.stop);
         let (job, index, max_bytes) = (job.id, output.index, self.max_bytes);
-        Fetch { store, media, stop, job, index, part, max_bytes, staging }.run(output).await
+        let fetch = Fetch { store, media, stop, job, index, part, max_bytes, staging };
+        let received = fetch.run(output).await?;
+        let storing = Storing::begin(self);
+        Ok((received.finish().await?, storing))
     }
 
     /// A verified video that the place does not take waits for it; one with a fault of its own is tried again.

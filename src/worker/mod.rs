@@ -60,7 +60,7 @@ pub trait Lane: Send + Sync + 'static {
     /// Its name in logs and errors.
     fn name(&self) -> &'static str;
 
-    /// Steps at once.
+    /// Steps at once. A lane whose width changes rings its bell when it grows.
     fn width(&self) -> usize;
 
     /// What wakes it.
@@ -106,14 +106,16 @@ pub async fn run<L: Lane>(lane: Arc<L>, clock: Clock, stop: CancellationToken) -
         if hands.is_empty() && (outcome.is_err() || stop.is_cancelled()) {
             return outcome;
         }
-        let may_take = outcome.is_ok() && !stop.is_cancelled() && hands.len() < lane.width();
+        let taking = outcome.is_ok() && !stop.is_cancelled();
+        let may_take = taking && hands.len() < lane.width();
         tokio::select! {
             finished = hands.finished(), if !hands.is_empty() => {
                 if outcome.is_ok() {
                     outcome = finished.with_context(|| format!("the {} lane", lane.name()));
                 }
             }
-            () = &mut bell, if may_take => {}
+            // Heard with full hands, too: a lane may have grown wider.
+            () = &mut bell, if taking => {}
             () = clock.sleep_until(next_at, SLOW_LOOK), if may_take => {}
             () = stop.cancelled(), if !stop.is_cancelled() => {}
         }
@@ -166,5 +168,68 @@ impl<K: Clone + Eq + Hash> Hands<K> {
             next = self.steps.try_join_next_with_id();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::domain::JobId;
+
+    /// A lane with room for one step, which makes room for another and ends after that one.
+    struct Growing {
+        width: AtomicUsize,
+        jobs: AtomicI64,
+        bell: Notify,
+        second: Notify,
+        stop: CancellationToken,
+    }
+
+    impl Lane for Growing {
+        type Key = JobId;
+        type Work = JobId;
+
+        fn name(&self) -> &'static str {
+            "growing"
+        }
+
+        fn width(&self) -> usize {
+            self.width.load(Ordering::Relaxed)
+        }
+
+        fn bell(&self) -> &Notify {
+            &self.bell
+        }
+
+        async fn look(&self, free: usize, _busy: &HashSet<JobId>) -> Result<Look<JobId, JobId>> {
+            assert_eq!(free, 1);
+            let job = JobId(self.jobs.fetch_add(1, Ordering::Relaxed));
+            Ok(Look { work: vec![(job, job)], next_at: None })
+        }
+
+        async fn step(&self, job: JobId) -> Result<()> {
+            if job == JobId(1) {
+                self.width.store(2, Ordering::Relaxed);
+                self.bell.notify_one();
+                self.second.notified().await;
+                self.stop.cancel();
+            } else {
+                self.second.notify_one();
+                self.stop.cancelled().await;
+            }
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_lane_that_grows_takes_more_at_once() {
+        let stop = CancellationToken::new();
+        let (width, jobs) = (AtomicUsize::new(1), AtomicI64::new(1));
+        let (bell, second) = (Notify::new(), Notify::new());
+        let lane = Arc::new(Growing { width, jobs, bell, second, stop: stop.clone() });
+        let ended = tokio::time::timeout(Duration::from_secs(60), run(lane, Clock, stop)).await;
+        ended.expect("the second step never began").unwrap();
     }
 }
