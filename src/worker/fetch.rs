@@ -156,7 +156,10 @@ impl Fetch<'_> {
                 () = self.stop.cancelled() => Err(stopped()),
             };
             match chunk {
-                Ok(Some(bytes)) => block.push(bytes),
+                Ok(Some(bytes)) => {
+                    self.store.vitals().meter.wrote(bytes.len() as u64);
+                    block.push(bytes);
+                }
                 Ok(None) => break,
                 Err(ended) => {
                     let part = hand.write(block).await?.free().await?;
