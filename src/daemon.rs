@@ -25,7 +25,7 @@ use tracing::{info, warn};
 use self::{
     endpoint::Desk,
     health::Phase,
-    lanes::{Ground, Live, answers},
+    lanes::{Ground, Live, answers, hook_names},
     notify::News,
     reload::Swap,
     tasks::Tasks,
@@ -50,6 +50,7 @@ use crate::{
     store::{Access, Store, StoreError, World, doorbell::Doorbell, idle::Rest, open::OpenError},
     worker::{
         answer::Answers,
+        hook::Describe,
         recover::{Recovered, recover},
     },
 };
@@ -66,6 +67,8 @@ pub struct Options {
     pub until_idle: bool,
     /// For whom the queue is.
     pub world: World,
+    /// How hooks are told of a job.
+    pub describe: Describe,
 }
 
 /// How a run ended, when it ended well.
@@ -120,7 +123,7 @@ pub async fn run_reloading(
     let ground = Ground { store, clock, stop };
     let ended = async {
         ground.store.stamp(&config.database(), options.world).await.map_err(refused)?;
-        let live = Live::begin(config, key, &ground).await?;
+        let live = Live::begin(config, key, options, &ground).await?;
         serve(live, &ground, options, reload, &mut tasks).await.map_err(Failure::Broke)
     }
     .await;
@@ -216,6 +219,8 @@ async fn serve(
     };
     let now = wires.live.subscribe();
     open_endpoint(&config, ground, &wires, tasks).await;
+    // Before recovery: what it puts in doubt is told.
+    store.keep_hooks(hook_names(&config)).await?;
     let answers = &Arc::clone(&now.borrow().submit).answers;
     recover_and_hold(answers, &config).await?;
     // A disk that has room by now must not look, to whoever asks whether anything moves, like one that is full.
@@ -270,12 +275,13 @@ async fn start(
         tasks.beside("inbox", inbox.run(stop.clone()));
     }
     let live = || wires.live.subscribe();
-    let (submit, poll, download, errand) = (live(), live(), live(), live());
+    let (submit, poll, download, errand, hook) = (live(), live(), live(), live(), live());
     let vitals = store.vitals();
     tasks.lane(move || Arc::clone(&submit.borrow().submit), vitals, *clock);
     tasks.lane(move || Arc::clone(&poll.borrow().poll), vitals, *clock);
     tasks.lane(move || Arc::clone(&download.borrow().download), vitals, *clock);
     tasks.lane(move || Arc::clone(&errand.borrow().errand), vitals, *clock);
+    tasks.lane(move || Arc::clone(&hook.borrow().hook), vitals, *clock);
     if let Ok(doorbell) = doorbell {
         tasks.answer_doorbell(doorbell, Arc::clone(store.bells()));
     }
@@ -337,7 +343,7 @@ async fn idle(
         match store.rest(&policy, since, now, clock.day_start(now)).await? {
             Rest::Still { failed, needs_person } => {
                 // After it: what the last jobs came to is still to be written beside their files.
-                if !files_waited && !store.files_pending().await? {
+                if !files_waited && !store.files_pending().await? && !store.hooks_wait().await? {
                     return Ok(Ended::Idle { failed, needs_person });
                 }
             }

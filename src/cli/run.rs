@@ -11,6 +11,8 @@ use url::Url;
 
 use super::{
     Context, Exit,
+    exit::Refusal,
+    json,
     render::idle::{Left, why_it_ended},
     sandbox,
     view::View,
@@ -30,12 +32,16 @@ pub struct RunArgs {
     #[arg(long)]
     pub until_idle: bool,
     /// With --sandbox: what goes wrong, see `klingd sandbox --help`
-    #[arg(long, value_name = "RULES", requires = "sandbox")]
+    #[arg(long, value_name = "RULES")]
     pub faults: Option<String>,
 }
 
 /// Runs the daemon.
 pub async fn run(context: Context, args: RunArgs) -> Result<Exit> {
+    // clap's `requires` does not see a --sandbox before the verb.
+    if args.faults.is_some() && !context.global.sandbox {
+        return Err(Refusal::usage("--faults are the simulated provider's; add --sandbox"));
+    }
     let config = context.config().map_err(Failure::Refused)?;
     log(&context, &config);
     let told = config.clone();
@@ -45,12 +51,12 @@ pub async fn run(context: Context, args: RunArgs) -> Result<Exit> {
     let reload = reload(&context, Arc::clone(&hang_up));
     let work = async {
         if context.global.sandbox {
-            let options = Options { until_idle, world: World::Sandbox };
+            let options = Options { until_idle, world: World::Sandbox, describe: json::told };
             let faults = args.faults.unwrap_or_default();
             in_sandbox(&context, config, &faults, options, reload, &stop).await
         } else {
             let key = config.require_key().map_err(|e| Failure::Refused(e.into()))?;
-            let options = Options { until_idle, world: World::Real };
+            let options = Options { until_idle, world: World::Real, describe: json::told };
             Ok(daemon::run_reloading(&config, key, options, reload, context.clock, stop.clone()).await?)
         }
     };

@@ -6,9 +6,9 @@ use anyhow::Result;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Failure, at_start, refused,
+    Failure, Options, at_start, refused,
     settings::{
-        api_settings, claim_policy, download_policy, gate_policy, inbox_settings, media_settings,
+        api_settings, claim_policy, download_policy, gate_policy, hooks, inbox_settings, media_settings,
         output_settings, poll_policy, poll_settings, room_settings,
     },
 };
@@ -16,14 +16,16 @@ use crate::{
     clock::Clock,
     config::{ApiKey, Config, OnInternalError},
     disk,
+    domain::hook::HookEvent,
     intake::inbox,
     provider::{Api, Media},
-    store::Store,
+    store::{Store, World},
     worker::{
         answer::Answers,
         download::DownloadLane,
         errand::ErrandLane,
         evidence::Spool,
+        hook::HookLane,
         poll::PollLane,
         room::Room,
         schedules::Schedules,
@@ -47,13 +49,20 @@ pub(super) struct Live {
     pub poll: Arc<PollLane>,
     pub download: Arc<DownloadLane>,
     pub errand: Arc<ErrandLane>,
+    pub hook: Arc<HookLane>,
     pub inbox: Arc<inbox::Settings>,
+    options: Options,
     api: Arc<Api>,
 }
 
 impl Live {
     /// The first one, with the folders it needs.
-    pub async fn begin(config: &Config, key: &ApiKey, ground: &Ground) -> Result<Self, Failure> {
+    pub async fn begin(
+        config: &Config,
+        key: &ApiKey,
+        options: Options,
+        ground: &Ground,
+    ) -> Result<Self, Failure> {
         disk::create_root(&config.spool_dir()).map_err(|e| at_start(e.into()))?;
         disk::create_root(&config.staging_dir()).map_err(|e| at_start(e.into()))?;
         if !ground.store.knows_root(&config.videos_root().to_string_lossy()).await.map_err(refused)? {
@@ -62,13 +71,13 @@ impl Live {
             disk::create_root(config.videos_root()).map_err(|e| at_start(e.into()))?;
         }
         let api = Api::new(&api_settings(config, key)).map_err(|e| at_start(e.into()))?;
-        Self::build(config, key, api, None, ground).map_err(at_start)
+        Self::build(config, key, api, None, options, ground).map_err(at_start)
     }
 
     /// The next one, for another configuration or key: what was heard of the provider holds on.
     pub fn succeeding(&self, config: &Config, key: &ApiKey, ground: &Ground) -> Result<Self> {
         let api = Api::succeeding(&api_settings(config, key), &self.api)?;
-        Self::build(config, key, api, Some(&self.poll), ground)
+        Self::build(config, key, api, Some(&self.poll), self.options, ground)
     }
 
     fn build(
@@ -76,6 +85,7 @@ impl Live {
         key: &ApiKey,
         api: Api,
         earlier: Option<&PollLane>,
+        options: Options,
         ground: &Ground,
     ) -> Result<Self> {
         let Ground { store, clock, stop } = ground;
@@ -97,9 +107,23 @@ impl Live {
             clock,
             polls: Arc::clone(&poll),
         });
+        let hook = Arc::new(hook_lane(config, options, ground));
         let inbox = Arc::new(inbox_settings(config));
-        Ok(Self { config: config.clone(), key: key.clone(), submit, poll, download, errand, inbox, api })
+        let (config, key) = (config.clone(), key.clone());
+        Ok(Self { config, key, submit, poll, download, errand, hook, inbox, options, api })
     }
+}
+
+/// The hook lane, which may have nobody to call.
+fn hook_lane(config: &Config, options: Options, ground: &Ground) -> HookLane {
+    let Ground { store, clock, stop } = ground.clone();
+    let (directory, sandbox) = (config.data_dir.clone(), options.world == World::Sandbox);
+    HookLane { store, clock, hooks: hooks(config), directory, describe: options.describe, sandbox, stop }
+}
+
+/// The hooks as the database knows them: by which name what is told.
+pub(super) fn hook_names(config: &Config) -> Vec<(String, Vec<HookEvent>)> {
+    config.hooks.iter().map(|hook| (hook.name.clone(), hook.on.clone())).collect()
 }
 
 /// What watches the places of the videos.

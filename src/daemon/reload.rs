@@ -8,7 +8,7 @@ use tokio::sync::{Notify, watch};
 use tracing::{error, info, warn};
 
 use super::{
-    lanes::{Ground, Live},
+    lanes::{Ground, Live, hook_names},
     notify,
 };
 use crate::{
@@ -71,6 +71,8 @@ impl Swap {
         for warning in &config.warnings {
             warn!("{warning}");
         }
+        // What is told of is known before a new hook is called.
+        ground.store.keep_hooks(hook_names(&config)).await?;
         self.inbox.send_replace(Arc::clone(&live.inbox));
         self.live.send_replace(Arc::new(live));
         if another_key && let Some(hold) = hold_on_the_key(ground).await? {

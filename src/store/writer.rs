@@ -32,6 +32,7 @@ pub struct Ring {
     poll: bool,
     download: bool,
     errand: bool,
+    hook: bool,
     moved: [u32; Label::ALL.len()],
 }
 
@@ -55,12 +56,18 @@ impl Ring {
         self.errand = true;
     }
 
+    /// Wakes the worker that calls hooks.
+    pub fn hook(&mut self) {
+        self.hook = true;
+    }
+
     fn ring(self, bells: &Bells, vitals: &Vitals) {
         let all = [
             (self.submit, &bells.submit),
             (self.poll, &bells.poll),
             (self.download, &bells.download),
             (self.errand, &bells.errand),
+            (self.hook, &bells.hook),
         ];
         all.into_iter().filter(|(concerned, _)| *concerned).for_each(|(_, bell)| bell.notify_one());
         for (label, times) in Label::ALL.into_iter().zip(self.moved).filter(|(_, times)| *times > 0) {

@@ -19,12 +19,13 @@ pub enum Part {
     Poll,
     Download,
     Errand,
+    Hook,
 }
 
 impl Part {
     /// All of them.
-    pub const ALL: [Part; 6] =
-        [Part::Writer, Part::Inbox, Part::Submit, Part::Poll, Part::Download, Part::Errand];
+    pub const ALL: [Part; 7] =
+        [Part::Writer, Part::Inbox, Part::Submit, Part::Poll, Part::Download, Part::Errand, Part::Hook];
 
     /// Its name in logs and errors.
     pub const fn as_str(self) -> &'static str {
@@ -35,17 +36,18 @@ impl Part {
             Part::Poll => "poll lane",
             Part::Download => "download lane",
             Part::Errand => "errand lane",
+            Part::Hook => "hook lane",
         }
     }
 }
 
 impl Part {
     /// Whether klingd is to be started again when it hangs. The watched folder is often on a share, and a share that hangs
-    /// would hang for the next process, too: what is paid for is looked after meanwhile.
+    /// would hang for the next process, too; hooks are other people's programs: what is paid for is looked after meanwhile.
     pub const fn is_vital(self) -> bool {
         match self {
             Part::Writer | Part::Submit | Part::Poll | Part::Download | Part::Errand => true,
-            Part::Inbox => false,
+            Part::Inbox | Part::Hook => false,
         }
     }
 }

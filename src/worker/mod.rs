@@ -10,6 +10,7 @@ pub mod download;
 pub mod errand;
 pub mod evidence;
 mod fetch;
+pub mod hook;
 mod money;
 pub mod poll;
 mod publish;
@@ -23,6 +24,7 @@ mod verify;
 use std::{
     collections::{HashMap, HashSet},
     future::Future,
+    hash::Hash,
     sync::Arc,
     time::Duration,
 };
@@ -50,15 +52,17 @@ const SLOW_LOOK: Duration = Duration::from_secs(5);
 const BESIDE_THE_CALLS: Duration = Duration::from_secs(60);
 
 /// What a look found.
-pub struct Look<W> {
+pub struct Look<K, W> {
     /// Work to start now.
-    pub work: Vec<(JobId, W)>,
+    pub work: Vec<(K, W)>,
     /// When time alone brings more.
     pub next_at: Option<Timestamp>,
 }
 
 /// One kind of work.
 pub trait Lane: Send + Sync + 'static {
+    /// What is worked on by one step at a time: mostly a job.
+    type Key: Clone + Eq + Hash + Send + Sync;
     /// What a look hands to a step.
     type Work: Send + 'static;
 
@@ -74,12 +78,12 @@ pub trait Lane: Send + Sync + 'static {
     /// What wakes it.
     fn bell(&self) -> &Notify;
 
-    /// Finds at most `free` pieces of work, none of a job that is `busy` in a step.
+    /// Finds at most `free` pieces of work, none of what is `busy` in a step.
     fn look(
         &self,
         free: usize,
-        busy: &HashSet<JobId>,
-    ) -> impl Future<Output = Result<Look<Self::Work>>> + Send;
+        busy: &HashSet<Self::Key>,
+    ) -> impl Future<Output = Result<Look<Self::Key, Self::Work>>> + Send;
 
     /// Does one piece of work and reports it. An error is fatal: everything that can be expected is a report.
     fn step(&self, work: Self::Work) -> impl Future<Output = Result<()>> + Send;
@@ -114,9 +118,9 @@ pub async fn run<L: Lane>(
             match lane.look(free, &hands.busy()).await {
                 Ok(look) => {
                     next_at = look.next_at;
-                    for (job, work) in look.work {
+                    for (key, work) in look.work {
                         let due = lane.longest_step().map(|longest| vitals.now() + longest);
-                        hands.start(&lane, job, work, due);
+                        hands.start(&lane, key, work, due);
                     }
                 }
                 Err(error) => {
@@ -155,21 +159,21 @@ fn report_lost(id: JobId, failure: &Failure) {
 }
 
 /// The steps that a lane has in hand.
-struct Hands {
+struct Hands<K> {
     steps: JoinSet<Result<()>>,
-    jobs: HashMap<Id, InHand>,
+    in_hand: HashMap<Id, InHand<K>>,
 }
 
 /// A step that was started.
-struct InHand {
-    job: JobId,
+struct InHand<K> {
+    key: K,
     /// When it must have ended.
     due: Option<Duration>,
 }
 
-impl Hands {
+impl<K: Clone + Eq + Hash> Hands<K> {
     fn new() -> Self {
-        Self { steps: JoinSet::new(), jobs: HashMap::new() }
+        Self { steps: JoinSet::new(), in_hand: HashMap::new() }
     }
 
     fn len(&self) -> usize {
@@ -180,19 +184,19 @@ impl Hands {
         self.steps.is_empty()
     }
 
-    fn busy(&self) -> HashSet<JobId> {
-        self.jobs.values().map(|step| step.job).collect()
+    fn busy(&self) -> HashSet<K> {
+        self.in_hand.values().map(|step| step.key.clone()).collect()
     }
 
     /// When the first of them must have ended.
     fn due(&self) -> Option<Duration> {
-        self.jobs.values().filter_map(|step| step.due).min()
+        self.in_hand.values().filter_map(|step| step.due).min()
     }
 
-    fn start<L: Lane>(&mut self, lane: &Arc<L>, job: JobId, work: L::Work, due: Option<Duration>) {
+    fn start<L: Lane<Key = K>>(&mut self, lane: &Arc<L>, key: K, work: L::Work, due: Option<Duration>) {
         let lane = Arc::clone(lane);
         let step = self.steps.spawn(async move { lane.step(work).await });
-        self.jobs.insert(step.id(), InHand { job, due });
+        self.in_hand.insert(step.id(), InHand { key, due });
     }
 
     /// The next step that ends, and with it those that ended meanwhile. Cancel safe. A panic is an error like any other.
@@ -201,11 +205,11 @@ impl Hands {
         while let Some(ended) = next {
             match ended {
                 Ok((id, result)) => {
-                    self.jobs.remove(&id);
+                    self.in_hand.remove(&id);
                     result?;
                 }
                 Err(panic) => {
-                    self.jobs.remove(&panic.id());
+                    self.in_hand.remove(&panic.id());
                     anyhow::bail!("a step ended unexpectedly: {panic}");
                 }
             }
