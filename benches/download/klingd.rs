@@ -46,7 +46,9 @@ pub fn run(url: &str, dir: &Path, files: u64) -> Result<()> {
         let (started, used) = (Instant::now(), cpu_seconds());
         let room = daemon::room(&config, &store, Clock);
         let lane = Arc::new(daemon::download_lane(&config, &store, room, Clock, &stop)?);
-        let run = tokio::spawn(worker::run(lane, Clock, stop.clone()));
+        let (vitals, stopped) = (Arc::clone(store.vitals()), stop.clone());
+        let run =
+            tokio::spawn(async move { worker::run(|| Arc::clone(&lane), &vitals, Clock, stopped).await });
         let mut commits = store.bells().commits.subscribe();
         while store.depth().await? != [(Label::Done, files)] {
             tokio::time::timeout(Duration::from_millis(200), commits.changed()).await.ok();

@@ -199,6 +199,7 @@ impl Fetch<'_> {
             };
             match chunk {
                 Ok(Some(bytes)) => {
+                    self.store.vitals().meter.wrote(bytes.len() as u64);
                     block.push(bytes);
                     self.still_wanted(&mut looked_at).await?;
                 }
