@@ -10,7 +10,7 @@ work=$(mktemp -d /var/tmp/klingd-packaging.XXXXXX)
 klingd=${KLINGD:-$root/target/release/klingd}
 table=$work/table
 : >"$table"
-started=()
+: >"$work/started"
 mounted=()
 
 say() { printf '\n== %s (%s s)\n' "$*" "$SECONDS"; }
@@ -19,13 +19,22 @@ die() {
     exit 1
 }
 
-# One line of the table: what must hold, and the command that tells. A failure is told at once and the rest is tried.
+# One line of the table: what must hold, and the function that tries it, in a shell of its own that ends at the first thing
+# that does not hold. A failure is told at once, and the rest is tried. With ONLY="one other", only those.
 check() {
-    local what=$1 from=$SECONDS said verdict=ok
+    local what=$1 from=$SECONDS code verdict=ok
     shift
-    said=$("$@" 2>&1) || verdict=FAILED
+    if [ -n "${ONLY:-}" ] && ! grep -qw -- "$1" <<<"$ONLY"; then return; fi
+    set +e
+    (
+        set -e
+        "$@"
+    ) >"$work/heard" 2>&1
+    code=$?
+    set -e
+    [ "$code" -eq 0 ] || verdict=FAILED
     printf '%-6s %4ss  %s\n' "$verdict" "$((SECONDS - from))" "$what" | tee -a "$table"
-    [ "$verdict" = ok ] || printf '%s\n' "$said" | tail -n 25 | sed 's/^/           | /'
+    [ "$code" -eq 0 ] || tail -n 25 "$work/heard" | sed 's/^/           | /'
 }
 
 # Waits for a command to succeed: `within 30 command …`.
@@ -42,13 +51,17 @@ within() {
     done
 }
 
+# `!` that ends a shell with `set -e`.
 not() { ! "$@"; }
+
+# What is to end when this ends, also when it was started in a shell of its own.
+ends_with_us() { echo "$1" >>"$work/started"; }
 
 # Ends what was started here, and only that, then says what was found.
 finish() {
     local code=$? pid place
     trap - EXIT
-    for pid in "${started[@]}"; do kill -9 "$pid" 2>/dev/null || true; done
+    while read -r pid; do kill -9 "$pid" 2>/dev/null || true; done <"$work/started"
     wait 2>/dev/null || true
     for place in "${mounted[@]}"; do umount "$place" 2>/dev/null || true; done
     printf '\n== what was checked\n'
@@ -81,7 +94,7 @@ debian() {
 sandbox() {
     port=$((20000 + RANDOM % 20000))
     "$klingd" sandbox --listen "127.0.0.1:$port" "$@" >"$work/sandbox.log" 2>&1 &
-    started+=($!)
+    ends_with_us $!
     within 20 curl -sf "http://127.0.0.1:$port/sandbox/ledger" -o /dev/null || die "$(cat "$work/sandbox.log")"
 }
 

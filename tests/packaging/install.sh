@@ -45,7 +45,7 @@ used() {
 upgraded() {
     inside systemctl disable klingd
     run dpkg --install /new.deb
-    ! grep -q 'not started before' "$work/said"
+    not grep -q 'not started before' "$work/said"
     # What a person decided stays decided.
     not wants
     inside systemctl enable klingd
@@ -85,17 +85,14 @@ unused() {
     run dpkg --install /old.deb
     run dpkg --purge klingd
     not inside test -e /var/lib/klingd
-    ! grep -q 'stay in' "$work/said"
+    not grep -q 'stay in' "$work/said"
 }
 
-# A step goes on at its first failure and would hide it: each runs in a shell of its own that stops there.
-step() { check "$1" bash -euo pipefail -c "$(declare -f die not inside mode says run wants "$2"); work=$work clean=$clean; $2"; }
-
 say "in $clean"
-step 'install: enabled, not started, says what to do; user, folders, modes' installed
-step 'use: the queue is the service'\''s; the configuration is edited, a key put' used
-step 'upgrade: disabled stays disabled; configuration, key and queue stay' upgraded
-step 'remove: the binary goes; configuration, key and queue stay' removed
-step 'install again: everything is still there' again
-step 'purge: configuration and key go; queue and videos stay, and it says where' purged
-step 'purge of an unused one leaves nothing' unused
+check 'install: enabled, not started, says what to do; user, folders, modes' installed
+check 'use: the queue is the service'\''s; the configuration is edited, a key put' used
+check 'upgrade: disabled stays disabled; configuration, key and queue stay' upgraded
+check 'remove: the binary goes; configuration, key and queue stay' removed
+check 'install again: everything is still there' again
+check 'purge: configuration and key go; queue and videos stay, and it says where' purged
+check 'purge of an unused one leaves nothing' unused
