@@ -17,6 +17,8 @@ disk=$work/disk.img
 
 prepare() {
     debian "$tree" linux-image-cloud-amd64,initramfs-tools,python3
+    mount -t proc proc "$tree/proc"
+    mounted+=("$tree/proc")
     cp "$deb" "$tree/klingd.deb"
     cp "$here/promise.py" "$tree/root/"
     local inside=(chroot "$tree" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin)
@@ -32,6 +34,7 @@ prepare() {
     cp "$tree"/boot/vmlinuz-* "$work/vmlinuz"
     cp "$tree"/boot/initrd.img-* "$work/initrd"
     rm -rf "$tree/var/cache/apt" "$tree/klingd.deb"
+    umount "$tree/proc"
     truncate -s 2G "$disk"
     mkfs.ext4 -q -d "$tree" "$disk"
     rm -rf "$tree"
