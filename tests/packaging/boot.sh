@@ -275,7 +275,7 @@ journal_by_job() {
 }
 for_one_person() {
     inside loginctl enable-linger alice
-    within 30 inside test -S /run/user/1000/bus
+    within 30 inside test -S /run/user/1000/systemd/private
     alice mkdir -p /home/alice/.config/klingd
     printf '[api]\nbase_url = "http://127.0.0.1:%s"\n[poll]\nfirst = "1s"\n' "$port" >"$machine/home/alice/.config/klingd/klingd.toml"
     alice sh -c 'umask 077; echo sandbox-key >/home/alice/.config/klingd/api-key'

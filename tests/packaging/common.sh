@@ -27,7 +27,8 @@ check() {
     if [ -n "${ONLY:-}" ] && ! grep -qw -- "$1" <<<"$ONLY"; then return; fi
     set +e
     (
-        set -e
+        set -eE
+        trap 'echo "line $LINENO: $BASH_COMMAND: $?"' ERR
         "$@"
     ) >"$work/heard" 2>&1
     code=$?
@@ -41,7 +42,8 @@ check() {
 within() {
     local until=$((SECONDS + $1))
     shift
-    until "$@" >/dev/null 2>&1; do
+    # In a shell of its own: what gives up in there does not give up here.
+    until ("$@") >/dev/null 2>&1; do
         if [ "$SECONDS" -ge "$until" ]; then
             # Once more, to be heard.
             "$@"
