@@ -129,7 +129,8 @@ async fn drain(dir: &Path, port: u16, jobs: u64) -> Result<()> {
     before.report("enqueue, one call", jobs)?;
 
     let before = Usage::now()?;
-    let options = Options { until_idle: true, world: World::Real };
+    let describe = |_: &_, _: &[_]| serde_json::Value::Null;
+    let options = Options { until_idle: true, world: World::Real, describe };
     let ended = daemon::run(&config, config.require_key()?, options, Clock, CancellationToken::new()).await?;
     before.report("drain", jobs)?;
 

@@ -20,7 +20,7 @@ use tracing::{info, warn};
 pub use self::settings::{api_settings, claim_policy, output_settings};
 use self::{
     settings::{
-        download_policy, gate_policy, inbox_settings, media_settings, poll_policy, poll_settings,
+        download_policy, gate_policy, hooks, inbox_settings, media_settings, poll_policy, poll_settings,
         room_settings,
     },
     tasks::Tasks,
@@ -45,6 +45,7 @@ use crate::{
         download::DownloadLane,
         errand::ErrandLane,
         evidence::Spool,
+        hook::{Describe, HookLane},
         poll::PollLane,
         recover::{Recovered, recover},
         room::Room,
@@ -65,6 +66,8 @@ pub struct Options {
     pub until_idle: bool,
     /// For whom the queue is.
     pub world: World,
+    /// How hooks are told of a job.
+    pub describe: Describe,
 }
 
 /// How a run ended, when it ended well.
@@ -106,7 +109,7 @@ pub async fn run(
     tasks.writer(writer.run());
     let ended = async {
         store.stamp(&config.database(), options.world).await.map_err(refused)?;
-        let lanes = build(config, key, &store, clock, &stop).await?;
+        let lanes = build(config, key, &store, options, clock, &stop).await?;
         serve(lanes, &store, config, options, clock, &mut tasks, &stop).await.map_err(Failure::Broke)
     }
     .await;
@@ -151,12 +154,14 @@ struct Lanes {
     poll: Arc<PollLane>,
     download: Arc<DownloadLane>,
     errand: Arc<ErrandLane>,
+    hook: Option<Arc<HookLane>>,
 }
 
 async fn build(
     config: &Config,
     key: &ApiKey,
     store: &Store,
+    options: Options,
     clock: Clock,
     stop: &CancellationToken,
 ) -> std::result::Result<Lanes, Failure> {
@@ -179,7 +184,29 @@ async fn build(
         poll: Arc::clone(&poll),
         download: Arc::new(download),
         errand: Arc::new(ErrandLane { store: store.clone(), api, clock, polls: poll }),
+        hook: hook_lane(config, store, options, clock, stop),
     })
+}
+
+/// The hook lane, where somebody wants to be told something.
+fn hook_lane(
+    config: &Config,
+    store: &Store,
+    options: Options,
+    clock: Clock,
+    stop: &CancellationToken,
+) -> Option<Arc<HookLane>> {
+    let hooks = hooks(config);
+    let lane = || HookLane {
+        store: store.clone(),
+        clock,
+        hooks,
+        directory: config.data_dir.clone(),
+        describe: options.describe,
+        sandbox: options.world == World::Sandbox,
+        stop: stop.clone(),
+    };
+    (!config.hooks.is_empty()).then(|| Arc::new(lane()))
 }
 
 /// What watches the places of the videos.
@@ -276,6 +303,8 @@ async fn serve(
     stop: &CancellationToken,
 ) -> Result<Ended> {
     let started = clock.now();
+    // Before recovery: what it puts in doubt is told.
+    store.keep_hooks(config.hooks.iter().map(|hook| (hook.name.clone(), hook.on.clone())).collect()).await?;
     recover_and_hold(&lanes.submit.answers, config).await?;
     // A disk that has room by now must not look, to whoever asks whether anything moves, like one that is full.
     lanes.submit.room.look().await?;
@@ -296,6 +325,9 @@ async fn serve(
     tasks.lane(lanes.poll, clock);
     tasks.lane(lanes.download, clock);
     tasks.lane(lanes.errand, clock);
+    if let Some(hook) = lanes.hook {
+        tasks.lane(hook, clock);
+    }
     if let Ok(doorbell) = doorbell {
         tasks.answer_doorbell(doorbell, Arc::clone(store.bells()));
     }
@@ -353,7 +385,7 @@ async fn idle(
         match store.rest(policy, since, now, clock.day_start(now)).await? {
             Rest::Still { failed, needs_person } => {
                 // After it: what the last jobs came to is still to be written beside their files.
-                if !files_waited && !store.files_pending().await? {
+                if !files_waited && !store.files_pending().await? && !store.hooks_wait().await? {
                     return Ok(Ended::Idle { failed, needs_person });
                 }
             }

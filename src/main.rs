@@ -1,11 +1,9 @@
 //! The `klingd` program: parse, run, exit code.
 
-use clap::Parser as _;
 use klingd::cli::{Cli, Exit, dispatch, report};
 
 fn main() -> std::process::ExitCode {
-    // clap prints help and errors itself, and ends with 0 or 2 as the contract asks.
-    let cli = Cli::parse();
+    let cli = Cli::read();
     let quiet = cli.global.quiet;
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

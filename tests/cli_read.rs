@@ -209,7 +209,7 @@ impl Queue {
         let urls = vec!["https://cdn.example.com/a.mp4".to_owned()];
         let plan = PollPlan { event, urls, due_at: now, quiet_until: None, hold: None, running: false };
         let version = self.0.job(id).await.unwrap().version;
-        self.0.settle_poll(id, version, plan, None, false, now).await.unwrap();
+        self.0.settle_poll(id, version, plan, None, None, now).await.unwrap();
         let file = OutputFile { path: format!("/videos/{name}.mp4"), bytes: 42, sha256: "5e".repeat(32) };
         self.0.record_verified(id, 0, "/videos/part".into(), file).await.unwrap();
         self.0.record_published(id, 0, None, now).await.unwrap();

@@ -24,7 +24,7 @@ use klingd::{
         state::Label,
     },
     sandbox::Options,
-    store::{Access, Store, submit::SubmitOutcome},
+    store::{Access, Store, download::FetchFailure, submit::SubmitOutcome},
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -43,7 +43,7 @@ async fn rendered(rig: &Rig, job: JobId, attempt: AttemptNo, at: Timestamp) {
     let urls = vec!["https://cdn.example/v.mp4".into()];
     let plan = PollPlan { event, urls, due_at: at, quiet_until: None, hold: None, running: false };
     let version = rig.job(job).await.version;
-    rig.store.settle_poll(job, version, plan, None, false, at).await.unwrap();
+    rig.store.settle_poll(job, version, plan, None, None, at).await.unwrap();
 }
 
 /// Jobs whose videos can be fetched, one for each age of its link.
@@ -89,7 +89,8 @@ async fn the_clock_of_giving_up_stands_still_while_the_disk_is_in_trouble() {
     let fails = async |id: JobId, at: Timestamp| {
         let plan = FetchPlan { event: None, due_at: at + HOUR, from_zero: false, for_disk: false };
         let version = rig.job(id).await.version;
-        rig.store.settle_fetch_failure(id, version, 0, plan, true, at).await.unwrap();
+        let failed = FetchFailure { plan, counts: true, error: None };
+        rig.store.settle_fetch_failure(id, version, 0, failed, at).await.unwrap();
     };
     fails(jobs[0], t).await;
     let why = "a test says so".to_owned();
@@ -132,6 +133,42 @@ async fn the_temporary_files_of_a_cancelled_job_go_and_nobody_elses() {
     assert!(strangers.iter().all(|path| path.exists()), "not a file that klingd made");
     assert_eq!(rig.store.to_clear(10).await.unwrap(), [], "looked for once");
     strangers.iter().for_each(|path| fs::remove_file(path).unwrap());
+    rig.check().await;
+}
+
+#[tokio::test]
+async fn what_was_begun_under_another_template_does_not_stay() {
+    let faults = "video:cut=70000,video:stall=1000".parse().unwrap();
+    let mut rig = Rig::with(Options { faults, video_bytes: Some(200_000), ..provider() }).await;
+    let id = rig.enqueue("a fox").await;
+    rig.run_until(|model| seen(model, is_fetch) == 2).await;
+    let part = PathBuf::from(&rig.store.outputs(id).await.unwrap()[0].partial.as_ref().unwrap().path);
+    assert!(part.exists());
+    rig.config.output.template = "elsewhere/{id}.mp4".into();
+    rig.run().await;
+    assert_eq!(rig.label(id).await, Label::Done);
+    assert!(!part.exists());
+    rig.check().await;
+}
+
+/// A server that sends a little all the time is never silent, and would hold its worker for ever.
+#[tokio::test]
+async fn a_cancelled_download_ends_while_it_drips() {
+    let faults = "video:drip=100~fox".parse().unwrap();
+    let mut rig = Rig::with(Options { faults, video_bytes: Some(2_000_000), ..provider() }).await;
+    rig.config.download.idle_timeout = Duration::from_millis(300);
+    rig.config.download.workers = 1;
+    let id = rig.enqueue("a fox").await;
+    let another_instead = async {
+        rig.sandbox.wait_until(|model| seen(model, is_fetch) == 1).await;
+        rig.store.cancel(id, true, now()).await.unwrap();
+        rig.enqueue("an owl").await
+    };
+    // The first would take three minutes, and the rig waits for one.
+    let (_, next) = tokio::join!(rig.run(), another_instead);
+    assert_eq!((rig.label(id).await, rig.label(next).await), (Label::Cancelled, Label::Done));
+    // What it left is removed now and then, and at every start.
+    rig.run().await;
     rig.check().await;
 }
 

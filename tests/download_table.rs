@@ -213,6 +213,56 @@ async fn links_that_stay_dead_are_given_up_and_followed_again_for_free() {
     is_done(&rig, id, "retried").await;
 }
 
+#[tokio::test]
+async fn a_dead_link_whose_status_is_refused_says_so_and_is_given_up_too() {
+    let mut rig = Rig::with(with_faults("video:404,status:403@2-99~fox")).await;
+    let id = rig.enqueue("a fox").await;
+    rig.run_until(|model| seen(model, is_poll) == 4).await;
+    let job = rig.job(id).await;
+    assert!(matches!(job.state, State::Downloading { link: Link::Wanted, .. }));
+    let error = job.error.expect("why it waits");
+    assert!(error.message.contains("refused for its task alone"), "{error:?}");
+    assert_eq!((error.code.as_str(), error.charged), (Failure::NOT_FETCHED, Charged::Yes));
+
+    rig.config.download.give_up = Duration::ZERO;
+    assert_eq!(rig.run().await, Ended::Idle { failed: 0, needs_person: 1 });
+    assert_eq!(rig.job(id).await.state.needs_person(), Some(Reason::Lost));
+    assert_eq!((rig.posts().len(), rig.held().await), (1, vec![]), "nobody else is held up");
+    rig.check().await;
+}
+
+#[tokio::test]
+async fn a_video_that_grew_in_its_last_try_is_not_given_up() {
+    // Five tries are enough to give up, and the fifth brought a part of the video before its link died.
+    let mut rig = Rig::with(with_faults(&format!("video:404@1-4,video:cut={CUT}@5,video:404@6"))).await;
+    rig.config.download.give_up = Duration::ZERO;
+    let id = rig.enqueue("a fox").await;
+    assert_eq!(rig.run().await, Ended::Idle { failed: 0, needs_person: 0 });
+    rig.all_fired();
+    assert_eq!(asked_from(&rig)[4..], [None, Some(CUT), Some(CUT)]);
+    is_done(&rig, id, "with progress").await;
+    assert_eq!(rig.job(id).await.error, None, "nothing is left of what went wrong on the way");
+}
+
+#[tokio::test]
+async fn a_video_that_has_its_name_is_not_fetched_again_with_a_lost_one() {
+    let mut rig = Rig::with(with_faults("status:two-videos@*,video:404@2-6")).await;
+    rig.config.download.give_up = Duration::ZERO;
+    let id = rig.enqueue("a fox").await;
+    assert_eq!(rig.run().await, Ended::Idle { failed: 0, needs_person: 1 });
+    let first = rig.videos(id).await.remove(0);
+    // Somebody works with it already.
+    let elsewhere = rig.config.data_dir.join("cutting-room.mp4");
+    klingd::disk::rename_no_clobber(&first, &elsewhere).unwrap();
+    rig.store.retry(id, RetryPlan::Follow, common::now()).await.unwrap();
+    assert_eq!(rig.run().await, Ended::Idle { failed: 0, needs_person: 0 });
+    rig.all_fired();
+    assert!(!first.exists(), "it came once");
+    assert_eq!(rig.fetches().iter().filter(|fetch| fetch.path.ends_with("/1.mp4")).count(), 1);
+    klingd::disk::rename_no_clobber(&elsewhere, &first).unwrap();
+    is_done(&rig, id, "both").await;
+}
+
 // Resuming against a server that does not play along.
 
 #[tokio::test]

@@ -123,7 +123,7 @@ impl Queue {
         let plan =
             PollPlan { event: Some(event), urls, due_at: now, quiet_until: None, hold: None, running: false };
         let version = self.store.job(job).await.unwrap().version;
-        self.store.settle_poll(job, version, plan, None, false, now).await.unwrap();
+        self.store.settle_poll(job, version, plan, None, None, now).await.unwrap();
     }
 }
 
@@ -164,7 +164,7 @@ fn task(job: JobId, attempt: AttemptNo) -> TaskId {
 fn task_failed(charged: Option<u64>) -> Event {
     let (code, message) = (Failure::TASK_FAILED.to_owned(), String::new());
     let failure = Failure { code, message, charged: Charged::Unknown };
-    Event::TaskFailed { failure, charged: charged.map(credits) }
+    Event::TaskFailed { failure, charged: charged.map(credits), done: None }
 }
 
 /// A database of the first schema with an attempt in every outcome is brought over, row by row; only the daemon does it.

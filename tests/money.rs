@@ -11,6 +11,7 @@ use klingd::{
     domain::{
         Credits, JobId, State,
         attempt::Charge,
+        job::NewJob,
         state::{Charged, Failure, Label},
     },
     store::{enqueue::NewBatch, ledger::Sums, packed::Packed},
@@ -106,9 +107,45 @@ async fn a_whole_refund_frees_the_key_and_a_part_of_it_does_not() {
 }
 
 async fn key_is_free(rig: &Rig) -> bool {
+    holder(rig).await.is_none()
+}
+
+async fn holder(rig: &Rig) -> Option<JobId> {
     let mut same = Packed::default();
     same.push(&job("a fox")).unwrap();
-    rig.store.holders(&same).await.unwrap() == [None]
+    rig.store.holders(&same).await.unwrap()[0]
+}
+
+/// `again` moves the key. When what was made again ends uncharged, the job that is paid has its key back: else the next
+/// drop of the same file would pay a second time, by accident.
+#[tokio::test]
+async fn a_repetition_that_cost_nothing_gives_the_key_back() {
+    let (rig, first) = ended("").await;
+    let again = || rig.enqueue_job(NewJob { again: true, ..job("a fox") });
+    let (second, third) = (again().await, again().await);
+    assert_eq!(holder(&rig).await, Some(third));
+    rig.store.cancel(second, false, common::now()).await.unwrap();
+    assert_eq!(holder(&rig).await, Some(third), "not the second's to free");
+    rig.store.cancel(third, false, common::now()).await.unwrap();
+    assert_eq!(holder(&rig).await, Some(first), "it is paid");
+
+    // In the other order: the first costs nothing, what was made again is paid.
+    let rig = Rig::new("").await;
+    let first = rig.enqueue("a fox").await;
+    let second = rig.enqueue_job(NewJob { again: true, ..job("a fox") }).await;
+    rig.store.cancel(first, false, common::now()).await.unwrap();
+    assert_eq!(holder(&rig).await, Some(second));
+    rig.run().await;
+    assert_eq!((rig.label(second).await, holder(&rig).await), (Label::Done, Some(second)));
+
+    // With none of them paid it is free.
+    let rig = Rig::new("").await;
+    let first = rig.enqueue("a fox").await;
+    let second = rig.enqueue_job(NewJob { again: true, ..job("a fox") }).await;
+    for id in [first, second] {
+        rig.store.cancel(id, false, common::now()).await.unwrap();
+    }
+    assert!(key_is_free(&rig).await);
 }
 
 /// What came back can be spent again: of two renders that the cap allows one at a time, the second goes once the first

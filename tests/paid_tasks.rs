@@ -134,7 +134,7 @@ impl Queue {
             running: false,
         };
         let version = self.job().await.version;
-        self.store.settle_poll(self.id, version, plan, None, false, now()).await.unwrap();
+        self.store.settle_poll(self.id, version, plan, None, None, now()).await.unwrap();
     }
 
     async fn polled(&self) -> Vec<JobId> {
@@ -276,12 +276,12 @@ async fn a_clock_that_jumps_back_does_not_stop_following() {
         running: false,
     };
     let version = queue.job().await.version;
-    queue.store.settle_poll(queue.id, version, look(None, ahead), None, false, ahead).await.unwrap();
+    queue.store.settle_poll(queue.id, version, look(None, ahead), None, None, ahead).await.unwrap();
     assert_eq!(queue.polled().await, [queue.id]);
 
     let event = Some(Event::Succeeded { outputs: 1, charged: None });
     let plan = PollPlan { urls: vec!["https://cdn.example.com/a.mp4".into()], ..look(event, ahead) };
-    queue.store.settle_poll(queue.id, version, plan, None, false, ahead).await.unwrap();
+    queue.store.settle_poll(queue.id, version, plan, None, None, ahead).await.unwrap();
     let due = queue.store.due_downloads(10, &HashSet::new(), now()).await.unwrap();
     assert_eq!(due.jobs.len(), 1);
 }

@@ -44,3 +44,31 @@ async fn both_videos_of_a_job_that_was_paid_twice_are_fetched() {
     let again = rig.store.follow_other(id, first, now()).await;
     assert!(matches!(again, Err(StoreError::Illegal { .. })), "{again:?}");
 }
+
+/// The first of two paid tasks was found late, and is one that failed: the second one's video is there all the same.
+#[tokio::test]
+async fn a_job_whose_other_task_failed_is_as_done_as_before() {
+    let rig = Rig::new("generate:close-after,task:fail").await;
+    let id = rig.enqueue("a fox").await;
+    rig.run().await;
+    let first = AttemptNo(1);
+    rig.store.resolve(id, first, Resolution::Resubmit, None, now()).await.unwrap();
+    rig.run().await;
+    rig.all_fired();
+    let second = rig.task(id).await;
+    let video = rig.videos(id).await;
+    assert_eq!((rig.label(id).await, video.len()), (Label::Done, 1));
+    let tasks = rig.sandbox.tasks().into_iter().map(|task| TaskId::parse(&task.id).unwrap());
+    let found = tasks.into_iter().find(|task| *task != second).unwrap();
+    rig.store.resolve(id, first, Resolution::Adopt(found), None, now()).await.unwrap();
+    rig.store.follow_other(id, first, now()).await.unwrap();
+    rig.run().await;
+
+    assert_eq!((rig.label(id).await, rig.task(id).await), (Label::Done, second));
+    assert_eq!((rig.videos(id).await, rig.store.unfollowed().await.unwrap()), (video, vec![]));
+    let job = rig.job(id).await;
+    assert!(job.notes.iter().any(|note| note.contains("its second paid task failed")), "{:?}", job.notes);
+    assert_eq!((job.error, rig.posts().len()), (None, 2));
+    assert_eq!(rig.store.replay(id).await.unwrap(), job.state);
+    assert_eq!(rig.store.check().await.unwrap(), [""; 0]);
+}

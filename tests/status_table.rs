@@ -394,7 +394,7 @@ async fn stuck(fault: &str, watch: Watch, reason: Reason) -> (Rig, JobId) {
         running: false,
     };
     let version = rig.job(stuck).await.version;
-    rig.store.settle_poll(stuck, version, plan, None, false, common::now()).await.unwrap();
+    rig.store.settle_poll(stuck, version, plan, None, None, common::now()).await.unwrap();
     let next = rig.enqueue("an owl").await;
     assert_eq!(rig.run().await, Ended::Idle { failed: 0, needs_person: 1 });
     assert_eq!(rig.job(stuck).await.state.needs_person(), Some(reason));

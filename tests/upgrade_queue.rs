@@ -1,4 +1,4 @@
-//! What migration 0004 makes of a database that was in use with the first schema.
+//! What the migrations make of a database that was in use with the first schema.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -14,14 +14,20 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode},
 };
 
-/// A queued job, and one that is done with a second task, paid and not followed: as the first schema had them.
+/// A queued job, one that is done with a second task, paid and not followed, and one that is done and was queued `again`,
+/// which took its key: as the first schema had them.
 const BEFORE: &str = r#"
 INSERT INTO batches VALUES (1, 'b', 't', 0);
 INSERT INTO jobs (id, version, state, data, lane, needs_person, in_flight, due_at, task_id, priority, batch_id, tags, take, key, type, request, estimate, created_at, notes, source)
 VALUES (1, 1, 'queued', '{"state":"queued"}', 'submit', 0, 0, 5, NULL, 0, 1, '[]', 1, 'k1', 'std-text-to-video',
         '{"type":"std-text-to-video","prompt":"a fox"}', 200, 5, '[]', 't'),
        (2, 9, 'done', '{"state":"done","task":"n75b"}', NULL, 0, 0, NULL, 'n75b', 0, 1, '[]', 1, 'k2', 'std-text-to-video',
-        '{"type":"std-text-to-video","prompt":"an owl"}', 200, 5, '["task n75a of attempt 1 is paid too, and not followed"]', 't');
+        '{"type":"std-text-to-video","prompt":"an owl"}', 200, 5, '["task n75a of attempt 1 is paid too, and not followed"]', 't'),
+       (3, 9, 'done', '{"state":"done","task":"n75c"}', NULL, 0, 0, NULL, 'n75c', 0, 1, '[]', 1, 'k3', 'std-text-to-video',
+        '{"type":"std-text-to-video","prompt":"a hare"}', 200, 5, '[]', 't'),
+       (4, 1, 'queued', '{"state":"queued"}', 'submit', 0, 0, 5, NULL, 0, 1, '[]', 1, 'k3', 'std-text-to-video',
+        '{"type":"std-text-to-video","prompt":"a hare"}', 200, 5, '[]', 't');
+INSERT INTO keys VALUES ('k1', 1), ('k3', 4);
 INSERT INTO attempts (job_id, n, started_at, request, request_sha256, base_url, key_fingerprint, estimate, outcome, charge, charged, task_id)
 VALUES (2, 1, 6, x'00', '', '', '', 200, 'accepted', 'charged', 200, 'n75a'),
        (2, 2, 7, x'00', '', '', '', 200, 'accepted', 'charged', 200, 'n75b');
@@ -41,6 +47,12 @@ async fn in_use_at_first(path: &Path) {
     connection.close().await.unwrap();
 }
 
+async fn keys(path: &Path) -> Vec<(String, i64)> {
+    let options = SqliteConnectOptions::new().filename(path).read_only(true);
+    let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+    sqlx::query_as("SELECT key, job_id FROM keys ORDER BY key").fetch_all(&mut connection).await.unwrap()
+}
+
 #[tokio::test]
 #[expect(clippy::disallowed_methods, reason = "the writer of a test")]
 async fn a_queue_in_use_is_upgraded() {
@@ -53,6 +65,10 @@ async fn a_queue_in_use_is_upgraded() {
     assert_eq!(store.check().await.unwrap(), [""; 0]);
     let unfollowed: Vec<_> = store.attempts(JobId(2)).await.unwrap().iter().map(|a| a.unfollowed).collect();
     assert_eq!((unfollowed, store.unfollowed().await.unwrap()), (vec![true, false], vec![JobId(2)]));
+    // The second lost its key when what was made again of it was cancelled; the third must not.
+    assert_eq!(keys(&path).await, [("k1".to_owned(), 1), ("k2".to_owned(), 2), ("k3".to_owned(), 4)]);
+    store.cancel(JobId(4), false, Timestamp::from_millis(5)).await.unwrap();
+    assert_eq!(keys(&path).await[2], ("k3".to_owned(), 3));
     let policy = ClaimPolicy {
         gate: klingd::domain::gate::GatePolicy {
             start_in_flight: 3,

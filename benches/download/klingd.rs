@@ -133,7 +133,7 @@ async fn succeeded(
     let plan =
         PollPlan { event, urls: vec![url], due_at: now, quiet_until: None, hold: None, running: false };
     let version = store.job(job).await?.version;
-    store.settle_poll(job, version, plan, None, false, now).await?;
+    store.settle_poll(job, version, plan, None, None, now).await?;
     Ok(())
 }
 

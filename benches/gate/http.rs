@@ -50,7 +50,8 @@ async fn measure(retry_after: bool) -> Result<()> {
     let config = config(dir.path(), &double.base_url())?;
     enqueue(&config, (RUN.as_secs_f64() * PER_SECOND) as u64 + 200).await?;
     let stop = CancellationToken::new();
-    let options = Options { until_idle: false, world: World::Sandbox };
+    let describe = |_: &_, _: &[_]| serde_json::Value::Null;
+    let options = Options { until_idle: false, world: World::Sandbox, describe };
     let daemon = daemon::run(&config, config.require_key()?, options, Clock, stop.clone());
     let person = async {
         tokio::time::sleep(RUN).await;

@@ -1,6 +1,6 @@
 //! `klingd config`: the configuration as klingd sees it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand, ValueEnum};
@@ -9,6 +9,7 @@ use serde_json::json;
 use super::{
     Context, Exit,
     exit::Refusal,
+    manual,
     render::{
         table::{Column, Fit, table},
         text::line,
@@ -61,6 +62,16 @@ enum Verb {
     },
     /// What each type costs
     Prices,
+    /// Completions for a shell, on standard output
+    Completions {
+        /// Which
+        shell: clap_complete::Shell,
+    },
+    /// Write the man pages: klingd.1, and one for each verb
+    Man {
+        /// Where to
+        dir: PathBuf,
+    },
 }
 
 /// Shows, checks or writes it.
@@ -71,6 +82,8 @@ pub async fn run(context: Context, args: ConfigArgs) -> Result<Exit> {
         Verb::Check => check(&context, &context.config()?),
         Verb::Schema { of: Document::Job } => context.print(&format!("{:#}", jobfile::schema())),
         Verb::Prices => prices(&context, &context.config()?),
+        Verb::Completions { shell } => context.print(manual::completions(shell).trim_end()),
+        Verb::Man { dir } => man(&context, &dir)?,
     }
     Ok(Exit::Done)
 }
@@ -89,6 +102,15 @@ fn init(context: &Context, path: Option<PathBuf>) -> Result<()> {
     let path = path.display().to_string();
     context.print(&if context.global.json { json!({ "path": path }).to_string() } else { path });
     context.say("every key is in it, with its default; klingd config check reads it");
+    Ok(())
+}
+
+fn man(context: &Context, dir: &Path) -> Result<()> {
+    let dir = context.environment.current_dir.join(dir);
+    for name in manual::write_man_pages(&dir)? {
+        let path = dir.join(name).display().to_string();
+        context.print(&if context.global.json { json!({ "path": path }).to_string() } else { path });
+    }
     Ok(())
 }
 

@@ -106,7 +106,7 @@ async fn play(context: &Context, config: &Config, batch: NewBatch, stop: &Cancel
         let ids = queue(context, config, &store, batch).await?;
         let ended = CancellationToken::new();
         let daemon = async {
-            let options = Options { until_idle: true, world: World::Sandbox };
+            let options = Options { until_idle: true, world: World::Sandbox, describe: json::told };
             let result = in_sandbox(context, config.clone(), "", options, stop).await;
             ended.cancel();
             result

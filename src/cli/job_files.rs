@@ -245,6 +245,8 @@ fn explain(context: &Context, bytes: &[u8], offset: usize, diagnostics: &[Diagno
         diagnostics.iter().for_each(|d| context.print(&json!(d).to_string()));
     } else if !diagnostics.is_empty() {
         context.complain(&jobfile::render_line(bytes, offset, diagnostics, context.err_colour()));
+        // What comes next, another line's or the last word, stands apart.
+        context.complain("");
     }
 }
 

@@ -44,6 +44,11 @@ pub fn job(job: &Job, outputs: &[Output], view: &View) -> Value {
     })
 }
 
+/// A job as a hook is told of it: it has ended or is in doubt, so that nothing around it is a reason.
+pub fn told(of: &Job, outputs: &[Output]) -> Value {
+    job(of, outputs, &View::alone(of.created_at))
+}
+
 /// A job with its history and its attempts: `show --json`.
 pub fn whole_job(
     of: &Job,

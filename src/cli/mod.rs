@@ -14,6 +14,7 @@ mod expanded;
 mod job_files;
 mod json;
 mod list;
+mod manual;
 mod pause;
 mod pile;
 mod price;

@@ -7,6 +7,8 @@ use tracing::warn;
 
 use super::{
     Context, Exit,
+    exit::Refusal,
+    json,
     render::idle::{Left, why_it_ended},
     sandbox,
     view::View,
@@ -26,12 +28,16 @@ pub struct RunArgs {
     #[arg(long)]
     pub until_idle: bool,
     /// With --sandbox: what goes wrong, see `klingd sandbox --help`
-    #[arg(long, value_name = "RULES", requires = "sandbox")]
+    #[arg(long, value_name = "RULES")]
     pub faults: Option<String>,
 }
 
 /// Runs the daemon.
 pub async fn run(context: Context, args: RunArgs) -> Result<Exit> {
+    // clap's `requires` does not see a --sandbox before the verb.
+    if args.faults.is_some() && !context.global.sandbox {
+        return Err(Refusal::usage("--faults are the simulated provider's; add --sandbox"));
+    }
     let config = context.config().map_err(Failure::Refused)?;
     log(&context, &config);
     let told = config.clone();
@@ -39,12 +45,12 @@ pub async fn run(context: Context, args: RunArgs) -> Result<Exit> {
     let until_idle = args.until_idle;
     let work = async {
         if context.global.sandbox {
-            let options = Options { until_idle, world: World::Sandbox };
+            let options = Options { until_idle, world: World::Sandbox, describe: json::told };
             let faults = args.faults.unwrap_or_default();
             in_sandbox(&context, config, &faults, options, &stop).await
         } else {
             let key = config.require_key().map_err(|e| Failure::Refused(e.into()))?;
-            let options = Options { until_idle, world: World::Real };
+            let options = Options { until_idle, world: World::Real, describe: json::told };
             Ok(daemon::run(&config, key, options, context.clock, stop.clone()).await?)
         }
     };

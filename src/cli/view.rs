@@ -83,6 +83,26 @@ impl View {
         })
     }
 
+    /// Nothing around it: enough for a job whose reason, if it has one, is its own.
+    pub fn alone(now: Timestamp) -> Self {
+        Self {
+            holds: Vec::new(),
+            gate: Gate::default(),
+            full_slots: None,
+            looks: KeptLooks::default(),
+            budget: Budget::default(),
+            spent: Spent::default(),
+            doubts: Vec::new(),
+            withheld: Vec::new(),
+            unfollowed: Vec::new(),
+            usual: Usual::default(),
+            arriving: HashMap::new(),
+            sandbox: false,
+            now,
+            zone: TimeZone::UTC,
+        }
+    }
+
     /// The command that starts a daemon for this queue.
     pub fn start(&self) -> &'static str {
         start(self.sandbox)

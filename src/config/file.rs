@@ -91,8 +91,16 @@ fn parse(path: PathBuf, text: &str) -> Result<ConfigFile, ConfigError> {
 fn note_lines(table: &DeTable<'_>, path: &str, text: &str, lines: &mut BTreeMap<String, usize>) {
     for (key, value) in table {
         let path = raw::join(path, key.get_ref());
-        if let DeValue::Table(inner) = value.get_ref() {
-            note_lines(inner, &path, text, lines);
+        match value.get_ref() {
+            DeValue::Table(inner) => note_lines(inner, &path, text, lines),
+            DeValue::Array(items) => {
+                for (n, item) in items.iter().enumerate() {
+                    if let DeValue::Table(inner) = item.get_ref() {
+                        note_lines(inner, &raw::nth(&path, n), text, lines);
+                    }
+                }
+            }
+            _ => {}
         }
         lines.insert(path, position(text, key.span().start).0);
     }

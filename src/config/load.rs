@@ -155,6 +155,12 @@ fn flatten(
                 flatten(raw::join(&key, segment), value, origin, raw)?;
             }
         }
+        // An array of tables, such as `[[hook]]`: each of its keys by itself, so that a mistake has its line.
+        Value::Array(_, items) if is_tables(items) => {
+            for (n, value) in items.iter().enumerate() {
+                flatten(raw::nth(&key, n), value, origin, raw)?;
+            }
+        }
         leaf => {
             let origin = origin(leaf.tag(), &key);
             let value = leaf.deserialize().map_err(|error| ConfigError::Merge(error.to_string()))?;
@@ -162,6 +168,11 @@ fn flatten(
         }
     }
     Ok(())
+}
+
+/// Whether these are tables, and at least one. An empty table has no keys to read: it is told as what it is.
+fn is_tables(items: &[Value]) -> bool {
+    !items.is_empty() && items.iter().all(|item| matches!(item, Value::Dict(_, inner) if !inner.is_empty()))
 }
 
 fn origin(metadata: Option<&Metadata>, lines: &BTreeMap<String, usize>, key: &str) -> Origin {

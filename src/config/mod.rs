@@ -13,6 +13,7 @@ mod endpoint;
 mod environment;
 mod error;
 mod file;
+mod hooks;
 mod load;
 mod paths;
 mod raw;
@@ -35,8 +36,8 @@ pub use error::{ConfigError, Problem, SyntaxProblem};
 pub use file::place;
 pub use raw::Origin;
 pub use sections::{
-    Api, Budget, Download, Inbox, Log, LogFormat, LogLevel, Metrics, OnInternalError, OnUncleanStop, Output,
-    Poll, Prices, Proxy, Submit,
+    Api, Budget, Download, Hook, Inbox, Log, LogFormat, LogLevel, Metrics, OnInternalError, OnUncleanStop,
+    Output, Poll, Prices, Proxy, Submit,
 };
 pub use units::{show_duration, show_size};
 
@@ -77,6 +78,8 @@ pub struct Config {
     pub download: Download,
     /// The metrics endpoint.
     pub metrics: Metrics,
+    /// Programs that are told what happened.
+    pub hooks: Vec<Hook>,
     /// The log.
     pub log: Log,
     /// Sentences a person should read once; nothing here keeps klingd from working.

@@ -56,6 +56,11 @@ impl Raw {
     }
 }
 
+/// The path of the n-th table of an array, from 0 but counted as people do.
+pub(super) fn nth(path: &str, n: usize) -> String {
+    format!("{path}[{}]", n + 1)
+}
+
 /// Appends a segment to a path; one that is not a bare TOML key is quoted, so that a key which merely
 /// contains a dot (`"submit.workers" = 4`) is never taken for the path it looks like.
 pub(super) fn join(path: &str, segment: &str) -> String {

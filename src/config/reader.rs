@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use super::error::{Complaint, Problem};
-use super::raw::{Entry, Origin, Raw};
+use super::raw::{self, Entry, Origin, Raw};
 use super::units::{Kind, text};
 use super::{Environment, Row};
 
@@ -95,6 +95,55 @@ impl<'a> Reader<'a> {
                 Complaint::new("is not one of its words", format!("write {}", all.join(" or ")))
             })
         })
+    }
+
+    /// Complains once of keys below this path, which stand in a table that should be one of several.
+    pub(super) fn refuse_one_table(&mut self, path: &str) {
+        let below = format!("{path}.");
+        let strays: Vec<String> =
+            self.raw.entries.keys().filter(|key| key.starts_with(&below)).cloned().collect();
+        let first = strays.iter().filter_map(|key| self.raw.take(key)).map(|entry| entry.origin).min();
+        if let Some(origin) = first {
+            let complaint = Complaint::new(
+                "stands there once for all",
+                format!("write [[{path}]], in two brackets, above each of them"),
+            );
+            self.problems.push(complaint.about_hidden(path, &origin));
+        }
+    }
+
+    /// How many tables an array of tables has.
+    pub(super) fn tables(&self, key: &str) -> usize {
+        let has = |n: usize| {
+            let below = format!("{}.", raw::nth(key, n));
+            self.raw.entries.keys().any(|entry| entry.starts_with(&below))
+        };
+        (0..).take_while(|n| has(*n)).count()
+    }
+
+    /// A value that must be set.
+    pub(super) fn required<T>(
+        &mut self,
+        key: &str,
+        show: impl Fn(&T) -> String,
+        instead: &str,
+        parse: impl FnOnce(&toml::Value) -> Result<T, Complaint>,
+    ) -> Option<T> {
+        if self.raw.entries.contains_key(key) {
+            return self.read_set(key, show, |entry| parse(&entry.value));
+        }
+        self.known.insert(key.to_owned());
+        // Where its neighbours stand: a key that is not there has no line.
+        let table = key.rsplit_once('.').map_or(key, |(table, _)| table);
+        let beside = format!("{table}.");
+        let neighbour = |row: &&Row| row.key.starts_with(&beside);
+        let origin = self.rows.iter().find(neighbour).map(|row| row.origin.clone()).or_else(|| {
+            let (_, entry) = self.raw.entries.iter().find(|(entry, _)| entry.starts_with(&beside))?;
+            Some(entry.origin.clone())
+        });
+        let complaint = Complaint::new("is missing", instead);
+        self.problems.push(complaint.about_hidden(key, &origin.unwrap_or(Origin::Default)));
+        None
     }
 
     /// A value that can be switched off; `off` is also what it is when nobody sets it.

@@ -10,7 +10,7 @@ use super::load::Layers;
 use super::reader::Reader;
 use super::sections::*;
 use super::units::{DURATION, RATE, SIZE, SWITCH, TEXT, whole};
-use super::{ApiKey, Config, Environment, Origin, Overrides, Row, endpoint, paths, tables};
+use super::{ApiKey, Config, Environment, Origin, Overrides, Row, endpoint, hooks, paths, tables};
 use crate::domain::{Credits, gate::LONGEST_QUIET, plan::download::Verify};
 
 const fn secs(seconds: u64) -> Duration {
@@ -83,6 +83,7 @@ pub(super) fn resolve(
     let output = output(read, &data_dir, sandbox);
     let download = download(read, sandbox || endpoint::is_private(&api.base_url));
     let metrics = metrics(read);
+    let hooks = hooks::hooks(read);
     let log = log(read);
     paths::refuse_loops(read, &data_dir, &inbox, &output);
     let (mut warnings, rows) = reader.finish().map_err(ConfigError::Invalid)?;
@@ -104,6 +105,7 @@ pub(super) fn resolve(
         output,
         download,
         metrics,
+        hooks,
         log,
         warnings,
         missing_key,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use url::Url;
 
 use crate::domain::Credits;
+use crate::domain::hook::HookEvent;
 use crate::domain::job_type::{JobType, Price};
 use crate::domain::plan::download::Verify;
 
@@ -192,6 +193,21 @@ pub struct Download {
 pub struct Metrics {
     /// The address of the endpoint; `None` is off.
     pub listen: Option<SocketAddr>,
+}
+
+/// `[[hook]]`: a program that is told what happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hook {
+    /// By which messages and its waiting calls know it; no two have the same.
+    pub name: String,
+    /// What it is told.
+    pub on: Vec<HookEvent>,
+    /// The program, by its whole path.
+    pub program: String,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+    /// After this long it is killed.
+    pub timeout: Duration,
 }
 
 /// `[log]`

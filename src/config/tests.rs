@@ -1,5 +1,7 @@
 //! The contract of the configuration, from outside: nothing here touches the real environment.
 
+mod hooks;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
@@ -153,7 +155,7 @@ fn the_example_has_every_key_with_its_default() {
     let uncommented: String = EXAMPLE
         .lines()
         .map(|line| match line.strip_prefix('#') {
-            Some(setting) if setting.starts_with(|c: char| c.is_ascii_lowercase()) => setting,
+            Some(setting) if setting.starts_with(|c: char| c.is_ascii_lowercase() || c == '[') => setting,
             _ => line,
         })
         .flat_map(|line| [line, "\n"])

@@ -1,7 +1,9 @@
 //! From the checked configuration to what each part of the daemon is given: no part knows the whole.
 
+use std::sync::Arc;
+
 use crate::{
-    config::{ApiKey, Config},
+    config::{self, ApiKey, Config},
     disk::{Template, TemplateError},
     domain::{
         Credits,
@@ -11,7 +13,7 @@ use crate::{
     intake::inbox::{self, folder::Places, judge::Rules},
     provider::{MediaSettings, Settings},
     store::{budget::Budget, submit::ClaimPolicy},
-    worker::{download::OutputSettings, poll::PollSettings, room::RoomSettings},
+    worker::{download::OutputSettings, hook::Hook, poll::PollSettings, room::RoomSettings},
 };
 
 /// The two calls' part of the configuration.
@@ -102,6 +104,16 @@ pub(super) fn gate_policy(config: &Config) -> GatePolicy {
         cooldown: config.submit.cooldown,
         cooldown_max: config.submit.cooldown_max,
     }
+}
+
+pub(super) fn hooks(config: &Config) -> Vec<Arc<Hook>> {
+    let hook = |hook: &config::Hook| Hook {
+        name: hook.name.clone(),
+        program: hook.program.clone(),
+        arguments: hook.arguments.clone(),
+        timeout: hook.timeout,
+    };
+    config.hooks.iter().map(|h| Arc::new(hook(h))).collect()
 }
 
 pub(super) fn inbox_settings(config: &Config) -> inbox::Settings {

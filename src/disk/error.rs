@@ -107,6 +107,11 @@ impl DiskError {
         }
     }
 
+    /// A file that its disk does not give back.
+    pub fn unreadable(path: &Path, source: io::Error) -> DiskError {
+        DiskError::at("read", path)(source)
+    }
+
     /// Sorts a system error, for `map_err`.
     pub(super) fn at<E: Into<io::Error>>(doing: &'static str, path: &Path) -> impl FnOnce(E) -> DiskError {
         move |error| {

@@ -24,6 +24,8 @@ pub enum Access {
     Group,
     /// 0660: what people of the group write as well.
     GroupWrites,
+    /// 0644: what is the same on every machine.
+    World,
 }
 
 /// What happens to a file that has the name already.
@@ -93,6 +95,7 @@ pub(super) fn set_access(file: &File, access: Access) -> io::Result<()> {
         Access::Owner => Mode::RUSR | Mode::WUSR,
         Access::Group => Mode::RUSR | Mode::WUSR | Mode::RGRP,
         Access::GroupWrites => Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::WGRP,
+        Access::World => Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH,
     };
     match rustix::fs::fchmod(file, mode) {
         // Filesystems without modes get theirs from the mount; files are made narrow, so nothing is left

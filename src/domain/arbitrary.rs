@@ -132,7 +132,9 @@ fn of_tasks() -> Vec<BoxedStrategy<Event>> {
     vec![
         watch().prop_map(|watch| Event::Watched { watch }).boxed(),
         (0u32..4, charged()).prop_map(|(outputs, charged)| Event::Succeeded { outputs, charged }).boxed(),
-        (failure(), charged()).prop_map(|(failure, charged)| Event::TaskFailed { failure, charged }).boxed(),
+        (failure(), charged(), proptest::option::of(task()))
+            .prop_map(|(failure, charged, done)| Event::TaskFailed { failure, charged, done })
+            .boxed(),
         (0u32..4).prop_map(|output| Event::FilePublished { output }).boxed(),
         why().prop_map(|why| Event::LinkExpired { why }).boxed(),
         Just(Event::LinkRenewed).boxed(),

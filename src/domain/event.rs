@@ -60,11 +60,13 @@ pub enum Event {
         charged: Option<Credits>,
     },
     /// The provider says twice that the task failed. `charged` is what it says the task cost in the end: less than before
-    /// is a refund.
+    /// is a refund. `done` is another task of the job that it was done with before it followed this one, too.
     TaskFailed {
         failure: Failure,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         charged: Option<Credits>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        done: Option<TaskId>,
     },
     /// One video is verified, published and durable.
     FilePublished { output: u32 },
@@ -147,7 +149,7 @@ mod tests {
         let event: Event = serde_json::from_str(row).unwrap();
         let failure =
             Failure { code: Failure::TASK_FAILED.into(), message: "no".into(), charged: Charged::Unknown };
-        assert_eq!(event, Event::TaskFailed { failure, charged: None });
+        assert_eq!(event, Event::TaskFailed { failure, charged: None, done: None });
         assert_eq!(serde_json::to_string(&event).unwrap(), row, "and written as it was");
     }
 }

@@ -14,6 +14,7 @@ pub mod event;
 pub mod evidence;
 pub mod gate;
 pub mod hold;
+pub mod hook;
 pub mod job;
 pub mod job_type;
 pub mod key;

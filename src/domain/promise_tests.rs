@@ -18,6 +18,8 @@ struct Life {
     state: State,
     ledger: BTreeMap<AttemptNo, Entry>,
     history: Vec<Event>,
+    /// The task that it was done with when it began to follow the one that it follows, if it was.
+    done_before: Option<TaskId>,
 }
 
 struct Entry {
@@ -30,7 +32,12 @@ struct Entry {
 
 impl Life {
     fn new() -> Self {
-        Self { state: State::Queued, ledger: BTreeMap::new(), history: vec![Event::Enqueued] }
+        Self {
+            state: State::Queued,
+            ledger: BTreeMap::new(),
+            history: vec![Event::Enqueued],
+            done_before: None,
+        }
     }
 
     /// The event as the world can bring it about: attempts are numbered by the ledger, and the provider gives each
@@ -56,6 +63,9 @@ impl Life {
                 let paid = self.ledger.values().any(|entry| entry.tasks.contains(&task));
                 paid.then_some(Event::FollowedOther { task })
             }
+            Event::TaskFailed { failure, charged, .. } => {
+                Some(Event::TaskFailed { failure, charged, done: self.done_before.clone() })
+            }
             event => match attempt::settled_by(&event) {
                 Some((n, _, _)) => known(&n).then_some(event),
                 None => Some(event),
@@ -73,6 +83,12 @@ impl Life {
         }
         check_step(&before, &event, &after);
         self.book(&event);
+        if after.task() != before.task() {
+            self.done_before = match (&before, &event) {
+                (State::Done { task }, Event::FollowedOther { .. }) => Some(task.clone()),
+                (_, _) => None,
+            };
+        }
         self.state = after;
         self.history.push(event);
         self.check_ledger();
@@ -173,7 +189,10 @@ fn check_step(before: &State, event: &Event, after: &State) {
     {
         let replaced = matches!(event, Event::Accepted { task: new, .. } if after.task() == Some(new));
         let other = matches!(event, Event::FollowedOther { task } if after.task() == Some(task));
-        assert!(replaced || other || matches!(event, Event::Requeued), "a task was forgotten: {}", said());
+        // It has failed, and the videos of the one before are there.
+        let back = matches!(event, Event::TaskFailed { done, .. } if after.task() == done.as_ref());
+        let again = matches!(event, Event::Requeued);
+        assert!(replaced || other || back || again, "a task was forgotten: {}", said());
     }
 }
 

@@ -258,7 +258,7 @@ fn parse_type(draft: &Draft, problems: &mut Vec<Problem>) -> Option<JobType> {
 fn check_prompt(draft: &Draft, problems: &mut Vec<Problem>) {
     match draft.prompt.as_deref() {
         None => problems.push(Problem::new(Field::Prompt, "every job needs a prompt")),
-        Some(prompt) if prompt.trim().is_empty() => {
+        Some(prompt) if prompt.chars().all(is_blank) => {
             problems.push(Problem::new(Field::Prompt, "the prompt is empty"))
         }
         Some(prompt) => {
@@ -334,16 +334,29 @@ fn check_url(field: Field, text: &str) -> Option<Problem> {
     let hint = "the provider fetches it itself: a public http:// or https:// link";
     // The URL is sent as it was typed; the parsed one only decides whether it is a link.
     match url::Url::parse(text) {
+        // `C:\…`
+        Ok(url) if url.scheme().len() == 1 => {
+            Some(Problem::new(field, "a file of this machine can't be fetched by the provider").hint(hint))
+        }
         Ok(url) if !matches!(url.scheme(), "http" | "https") => Some(
             Problem::new(field, format!("{:?} links can't be fetched by the provider", url.scheme()))
                 .hint(hint),
         ),
-        Ok(_) if text.trim() != text || text.chars().any(char::is_control) => {
+        // The parser mends what others may not.
+        Ok(_) if text.chars().any(|c| is_blank(c) || c.is_control()) => {
             Some(Problem::new(field, "the URL has spaces or control characters around or in it"))
+        }
+        Ok(url) if !text[url.scheme().len()..].starts_with("://") => {
+            Some(Problem::new(field, format!("`//` is missing behind `{}:`", url.scheme())))
         }
         Ok(_) => None,
         Err(e) => Some(Problem::new(field, format!("not a URL: {e}")).hint(hint)),
     }
+}
+
+/// White space as Unicode has it, and the byte-order mark, which shows nothing either: what patterns call `\s`.
+pub const fn is_blank(c: char) -> bool {
+    c.is_whitespace() || c == '\u{feff}'
 }
 
 fn check_capabilities(draft: &Draft, job_type: JobType, problems: &mut Vec<Problem>) {

@@ -43,10 +43,17 @@ pub struct Failure {
 impl Failure {
     /// A paid task whose links stayed dead for `download.give_up`.
     pub const LOST: &'static str = "LOST";
+    /// A paid video that is tried for again.
+    pub const NOT_FETCHED: &'static str = "NOT_FETCHED";
     /// The provider says that the task failed.
     pub const TASK_FAILED: &'static str = "TASK_FAILED";
     /// A person wrote the attempt off.
     pub const WRITTEN_OFF: &'static str = "WRITTEN_OFF";
+
+    /// A paid video that did not arrive this time.
+    pub fn not_fetched(why: String) -> Self {
+        Failure { code: Failure::NOT_FETCHED.to_owned(), message: why, charged: Charged::Yes }
+    }
 
     fn written_off(attempt: AttemptNo, before: &str, charged: Charged) -> Self {
         let message = format!("attempt {attempt} was written off; before: {before}");
@@ -354,7 +361,11 @@ impl State {
             (State::Generating { task, .. }, Event::Succeeded { outputs, .. }) if *outputs > 0 => {
                 Ok(State::Downloading { task, missing: (0..*outputs).collect(), link: Link::Fresh })
             }
-            (State::Generating { task, .. }, Event::TaskFailed { failure, .. }) => {
+            // The videos of the one task are there, whatever became of the other.
+            (State::Generating { .. }, Event::TaskFailed { done: Some(done), .. }) => {
+                Ok(State::Done { task: done.clone() })
+            }
+            (State::Generating { task, .. }, Event::TaskFailed { failure, done: None, .. }) => {
                 Ok(State::Failed { failure: failure.clone(), task: Some(task) })
             }
             (State::Downloading { task, mut missing, link }, Event::FilePublished { output }) => {

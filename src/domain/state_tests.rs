@@ -31,6 +31,7 @@ watched                     -    -    -    g    -    -    -    -
 succeeded                   -    -    -    d    -    -    -    -
 succeeded/none              -    -    -    -    -    -    -    -
 task_failed                 -    -    -    f    -    -    -    -
+task_failed/done_before     -    -    -    D    -    -    -    -
 file_published              -    -    -    -    dD   -    -    -
 link_expired                -    -    -    -    d    -    -    -
 link_renewed                -    -    -    -    d    -    -    -
@@ -126,13 +127,14 @@ fn row(state: &State, event: &Event) -> String {
         }
         Event::FollowedOther { task } if state.task() == Some(task) => "/its_task",
         Event::Succeeded { outputs: 0, .. } => "/none",
+        Event::TaskFailed { done: Some(_), .. } => "/done_before",
         Event::Followed if state.task().is_none() => "/unpaid",
         Event::Enqueued
         | Event::Edited { .. }
         | Event::SubmitStarted { .. }
         | Event::Watched { .. }
         | Event::Succeeded { .. }
-        | Event::TaskFailed { .. }
+        | Event::TaskFailed { done: None, .. }
         | Event::FilePublished { .. }
         | Event::LinkExpired { .. }
         | Event::LinkRenewed

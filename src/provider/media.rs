@@ -51,6 +51,8 @@ pub struct Resume {
     pub offset: u64,
     /// The strong `ETag` under which they came.
     pub etag: String,
+    /// The whole file's length, if it was announced with them.
+    pub total: Option<u64>,
 }
 
 /// Why a file, or the rest of it, did not come.
@@ -70,6 +72,7 @@ pub struct Media {
     client: Client,
     max_bytes: u64,
     allow_private: bool,
+    idle_timeout: Duration,
 }
 
 /// A file that is coming.
@@ -98,7 +101,13 @@ impl Media {
                 .pool_idle_timeout(MAX_IDLE_TIME);
             Ok(if checked { builder.dns_resolver(PublicOnly) } else { builder })
         })?;
-        Ok(Self { client, max_bytes: settings.max_bytes, allow_private: settings.allow_private })
+        let MediaSettings { max_bytes, allow_private, idle_timeout, .. } = *settings;
+        Ok(Self { client, max_bytes, allow_private, idle_timeout })
+    }
+
+    /// Longest time without a byte.
+    pub const fn idle_timeout(&self) -> Duration {
+        self.idle_timeout
     }
 
     /// Asks for the file at `url`, or for the rest of it. A server that does not give exactly that rest is asked for
@@ -141,9 +150,15 @@ impl Media {
                 // A server that ignores `If-Range` shows by its `ETag` that this is the rest of another file.
                 let same_file =
                     response.headers().get(ETAG).is_none_or(|etag| etag.as_bytes() == resume.etag.as_bytes());
-                match content_range(&response).filter(|range| range.start == resume.offset && same_file) {
+                let same_length = |range: &ContentRange| {
+                    resume.total.zip(range.total).is_none_or(|(one, other)| one == other)
+                };
+                let fits =
+                    |range: &ContentRange| range.start == resume.offset && same_length(range) && same_file;
+                match content_range(&response).filter(fits) {
                     Some(range) => {
-                        let rest = self.download(response, resume.offset, range.total)?;
+                        let total = range.total.or(resume.total);
+                        let rest = self.download(response, resume.offset, total)?;
                         Ok(Some(Download { etag: Some(resume.etag.clone()), ..rest }))
                     }
                     None => Ok(None),

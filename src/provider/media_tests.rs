@@ -22,7 +22,7 @@ fn media() -> Media {
 
 /// The rest of a file of twenty bytes.
 fn resume() -> Resume {
-    Resume { offset: 12, etag: ETAG_A.to_owned() }
+    Resume { offset: 12, etag: ETAG_A.to_owned(), total: Some(20) }
 }
 
 /// Opens and reads to the end: where it began, and what came.
@@ -83,6 +83,10 @@ async fn the_rest_of_a_file_begins_where_it_was_asked_for() {
     let error = fetch(&media(), &server.url("/v.mp4"), Some(&resume())).await.unwrap_err();
     assert_eq!(error.trouble, FetchTrouble::Interrupted);
     assert!(error.why.contains("16 of 20"), "{error}");
+    // So is one that leaves out how long the whole is: that was announced before.
+    let server = RawServer::start([Reply::http(206, "Content-Range: bytes 12-15/*\r\n", "the ")]).await;
+    let error = fetch(&media(), &server.url("/v.mp4"), Some(&resume())).await.unwrap_err();
+    assert!(error.why.contains("16 of 20"), "{error}");
 }
 
 #[tokio::test]
@@ -93,6 +97,7 @@ async fn anything_but_the_rest_begins_from_zero() {
         "Content-Range: bytes 12-19/20\r\nETag: \"b\"\r\n",
         "Content-Range: bytes 12-19/20\r\nETag: W/\"a\"\r\n",
         "Content-Range: bytes 12-19/18\r\n",
+        "Content-Range: bytes 12-19/21\r\n",
         "Content-Range: bytes 12-20/21\r\n",
         "Content-Range: bytes 12-18446744073709551615/*\r\n",
         "Content-Range: 12-19/20\r\n",
@@ -114,7 +119,7 @@ async fn anything_but_the_rest_begins_from_zero() {
     // Nothing says that the rest would be the same file's.
     for (offset, etag) in [(12, "W/\"a\""), (12, ""), (12, "a"), (12, "\""), (12, "\"a\n\""), (0, ETAG_A)] {
         let server = RawServer::start([Reply::http(200, "", "all of it")]).await;
-        let resume = Resume { offset, etag: etag.to_owned() };
+        let resume = Resume { offset, etag: etag.to_owned(), total: None };
         assert_eq!(fetch(&media(), &server.url("/"), Some(&resume)).await.unwrap().0, 0, "{etag:?}");
         assert!(!server.requests()[0].to_ascii_lowercase().contains("range:"), "{etag:?}");
     }

@@ -59,6 +59,18 @@ pub(super) async fn any_within(c: &mut SqliteConnection, room: Credits) -> Resul
     Ok(sqlx::query_scalar(any).bind(row::credits(room)).fetch_one(c).await?)
 }
 
+/// The cheapest queued job, if it may be paid from `room`.
+pub(super) async fn cheapest_within(c: &mut SqliteConnection, room: Credits) -> Result<Option<Credits>> {
+    let cheapest: Option<i64> = sqlx::query_scalar(
+        "SELECT min(estimate) FROM jobs INDEXED BY jobs_by_price WHERE lane = 'submit' AND estimate <= ?
+            AND (max_credits IS NULL OR estimate <= max_credits)",
+    )
+    .bind(row::credits(room))
+    .fetch_one(c)
+    .await?;
+    Ok(cheapest.and_then(|n| u64::try_from(n).ok()).map(Credits::new))
+}
+
 /// What is spent, held back or in doubt; a reservation is made by the intent's row itself.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Spent {

@@ -2,7 +2,7 @@
 
 use sqlx::{Row, SqliteConnection};
 
-use super::{Result, Store, StoreError, row};
+use super::{Result, Store, StoreError, hook, row, writer::Ring};
 use crate::domain::{
     Timestamp,
     gate::Gate,
@@ -13,7 +13,7 @@ use crate::domain::{
 impl Store {
     /// Sets a hold; one that stands already keeps its `since`.
     pub async fn hold(&self, hold: Hold) -> Result<()> {
-        self.write(move |c, _| Box::pin(async move { set_hold(c, &hold).await })).await
+        self.write(move |c, ring| Box::pin(async move { set_hold(c, ring, &hold).await })).await
     }
 
     /// Lifts these holds (and opens the gate with `rate`); says which of them stood.
@@ -69,8 +69,13 @@ impl Store {
 }
 
 /// Sets a hold; what is on record of it already has its say.
-pub(super) async fn set_hold(c: &mut SqliteConnection, hold: &Hold) -> Result<()> {
+pub(super) async fn set_hold(c: &mut SqliteConnection, ring: &mut Ring, hold: &Hold) -> Result<()> {
     let earlier = holds(c).await?.into_iter().find(|earlier| earlier.name == hold.name);
+    // A key that fails its trial has never stopped being refused.
+    let goes_on = |earlier: &Hold| earlier.holds(hold.since) || earlier.is_on_trial(hold.since);
+    if !earlier.as_ref().is_some_and(goes_on) {
+        hook::hold_set(c, ring, hold).await?;
+    }
     let hold = match earlier {
         Some(earlier) => &hold.clone().renewing(&earlier),
         None => hold,

@@ -14,7 +14,7 @@ use crate::domain::{
     Event, HoldName, Job, JobId, Timestamp,
     job::Version,
     plan::download::{FetchPlan, RETRY_MAX, UNSAID_SECONDS},
-    state::Lane,
+    state::{Failure, Lane},
 };
 
 /// Begins the names under which `meta` knows output roots.
@@ -48,6 +48,8 @@ pub struct Partial {
     pub position: u64,
     /// The strong validator of the whole that it is a part of.
     pub etag: Option<String>,
+    /// The length of the whole, if it was announced.
+    pub total: Option<u64>,
 }
 
 /// A whole video.
@@ -59,6 +61,17 @@ pub struct OutputFile {
     pub bytes: u64,
     /// SHA-256, in hexadecimal.
     pub sha256: String,
+}
+
+/// A try that brought no file.
+#[derive(Clone, Debug)]
+pub struct FetchFailure {
+    /// What follows.
+    pub plan: FetchPlan,
+    /// Whether it is a failure of the link.
+    pub counts: bool,
+    /// What is shown with the job.
+    pub error: Option<Failure>,
 }
 
 impl Store {
@@ -97,6 +110,16 @@ impl Store {
         rows.iter().map(output).collect()
     }
 
+    /// Whether a job's videos are still to be fetched: a person may have cancelled it meanwhile.
+    pub async fn wants_videos(&self, job: JobId) -> Result<bool> {
+        let wanted =
+            sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM jobs WHERE id = ? AND state = 'downloading')")
+                .bind(job.0)
+                .fetch_one(&self.readers)
+                .await?;
+        Ok(wanted)
+    }
+
     /// Records how much of a video is durable. Progress also ends a run of failures. Says whether the video is still
     /// wanted: a person may have cancelled the job meanwhile.
     pub async fn record_progress(&self, job: JobId, index: u32, partial: Partial) -> Result<bool> {
@@ -104,13 +127,15 @@ impl Store {
             Box::pin(async move {
                 let position = i64::try_from(partial.position).unwrap_or(i64::MAX);
                 let changed = sqlx::query(
-                    "UPDATE outputs SET part = ?, position = ?, etag = ?, failures = 0, failing_since = NULL
+                    "UPDATE outputs SET part = ?, position = ?, etag = ?, bytes = ?, failures = 0, failing_since = NULL
                      WHERE job_id = ? AND idx = ?
                         AND EXISTS (SELECT 1 FROM jobs WHERE id = job_id AND state = 'downloading')",
                 )
                 .bind(&partial.path)
                 .bind(position)
                 .bind(&partial.etag)
+                // The length of the video, announced now and verified later.
+                .bind(partial.total.map(|total| i64::try_from(total).unwrap_or(i64::MAX)))
                 .bind(job.0)
                 .bind(index)
                 .execute(c)
@@ -160,7 +185,7 @@ impl Store {
         self.write(move |c, ring| {
             Box::pin(async move {
                 sqlx::query(
-                    "UPDATE outputs SET published_at = ?, part = NULL, position = 0, etag = NULL
+                    "UPDATE outputs SET published_at = coalesce(published_at, ?), part = NULL, position = 0, etag = NULL
                      WHERE job_id = ? AND idx = ?",
                 )
                 .bind(now.as_millis())
@@ -294,16 +319,16 @@ impl Store {
         self.write(move |c, _| Box::pin(async move { forget(c, job, index).await })).await
     }
 
-    /// Commits a try that brought no file. `failed` says whether it counts as a failure of the link.
+    /// Commits a try that brought no file.
     pub async fn settle_fetch_failure(
         &self,
         job: JobId,
         read: Version,
         index: u32,
-        plan: FetchPlan,
-        counts: bool,
+        failed: FetchFailure,
         now: Timestamp,
     ) -> Result<()> {
+        let FetchFailure { plan, counts, error } = failed;
         self.write(move |c, ring| {
             Box::pin(async move {
                 if plan.from_zero {
@@ -322,14 +347,17 @@ impl Store {
                 }
                 if let Some(event) = &plan.event {
                     let (fence, due_at) = (Fence::Version(read), Some(plan.due_at));
-                    step(c, ring, &Step { job, fence, event, at: now, due_at, error: None, note: None }).await?;
+                    step(c, ring, &Step { job, fence, event, at: now, due_at, error, note: None }).await?;
                     return Ok(());
                 }
                 let disk_is_back = plan.for_disk
                     && !control::holds(c).await?.iter().any(|hold| hold.name == HoldName::Disk);
                 let due_at = if disk_is_back { now } else { plan.due_at };
-                let seen = sqlx::query("UPDATE jobs SET due_at = ? WHERE id = ? AND version = ?")
+                let seen = sqlx::query(
+                    "UPDATE jobs SET due_at = ?, error = coalesce(?, error) WHERE id = ? AND version = ?",
+                )
                     .bind(due_at.as_millis())
+                    .bind(error.as_ref().map(serde_json::to_string).transpose()?)
                     .bind(job.0)
                     .bind(read.0)
                     .execute(c)
@@ -361,16 +389,15 @@ pub(super) fn output(r: &SqliteRow) -> Result<Output> {
     let part: Option<String> = r.try_get("part")?;
     let etag: Option<String> = r.try_get("etag")?;
     let position = row::narrow(r, "position")?;
+    let bytes = bytes.map(|bytes| u64::try_from(bytes).unwrap_or(0));
     Ok(Output {
         index: row::narrow(r, "idx")?,
         url: r.try_get("url")?,
         failures: row::narrow(r, "failures")?,
         failing_since: row::time(r, "failing_since")?,
-        partial: part.map(|path| Partial { path, position, etag }),
+        partial: part.map(|path| Partial { path, position, etag, total: bytes }),
         file: match (path, bytes, sha256) {
-            (Some(path), Some(bytes), Some(sha256)) => {
-                Some(OutputFile { path, bytes: u64::try_from(bytes).unwrap_or(0), sha256 })
-            }
+            (Some(path), Some(bytes), Some(sha256)) => Some(OutputFile { path, bytes, sha256 }),
             _ => None,
         },
         published_at: row::time(r, "published_at")?,

@@ -2,11 +2,11 @@
 //!
 //! Statements take hundreds of jobs at once, as JSON: a statement a row costs four times as much as the row.
 
-use std::{collections::HashMap, io};
+use std::io;
 
-use sqlx::{Row, SqliteConnection};
+use sqlx::SqliteConnection;
 
-use super::{Result, Store, StoreError, packed::Packed, row, writer::Ring};
+use super::{Result, Store, StoreError, keys::Earlier, packed::Packed, writer::Ring};
 use crate::domain::{
     Credits, Event, JobId, State, Timestamp,
     job::{NewJob, Version},
@@ -147,53 +147,6 @@ fn within(max_credits: Option<Credits>, estimate: Credits) -> Result<()> {
     match max_credits {
         Some(allowed) if estimate > allowed => Err(StoreError::TooExpensive { estimate, allowed }),
         Some(_) | None => Ok(()),
-    }
-}
-
-/// What the queue knows already of some jobs, by their positions.
-struct Earlier {
-    /// Who holds the key: the job is not queued.
-    holders: HashMap<usize, JobId>,
-    /// Jobs that are made again on purpose: the key moves to them.
-    again: Vec<usize>,
-}
-
-impl Earlier {
-    async fn find(c: &mut SqliteConnection, packed: &str) -> Result<Self> {
-        // CROSS JOIN keeps the order: a lookup for each new job, however many keys there are.
-        let rows = sqlx::query(
-            "SELECT r.key AS n, k.job_id, r.value ->> 1 AS again
-             FROM json_each(?) r CROSS JOIN keys k ON k.key = r.value ->> 0",
-        )
-        .bind(packed)
-        .fetch_all(c)
-        .await?;
-        let mut earlier = Self { holders: HashMap::new(), again: Vec::new() };
-        for row in &rows {
-            let n: usize = row::narrow(row, "n")?;
-            if row.try_get("again")? {
-                earlier.again.push(n);
-            } else {
-                earlier.holders.insert(n, JobId(row.try_get("job_id")?));
-            }
-        }
-        Ok(earlier)
-    }
-
-    /// The earlier job keeps its row, not its key.
-    async fn release(&self, c: &mut SqliteConnection, packed: &str) -> Result<()> {
-        if self.again.is_empty() {
-            return Ok(());
-        }
-        sqlx::query(
-            "DELETE FROM keys WHERE key IN
-                (SELECT value ->> 0 FROM json_each(?) WHERE key IN (SELECT value FROM json_each(?)))",
-        )
-        .bind(packed)
-        .bind(serde_json::to_string(&self.again)?)
-        .execute(c)
-        .await?;
-        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@
 //! | [`writer`] | one writer that commits many waiting operations in one transaction |
 //! | [`step`] | the one write path: an event moves a job, with its history row |
 //! | [`enqueue`] | new jobs, not twice by accident; [`packed`] is how they wait for it |
+//! | `keys` | who holds a key, and who gets it back |
 //! | [`inbox`] | files of the watched folder, with their jobs |
 //! | [`submit`] | intents through the gate, and the outcomes of attempts |
 //! | [`ledger`] | what each attempt costs or may cost: the only money |
@@ -16,6 +17,7 @@
 //! | [`person`] | what commands do: cancel, edit, retry, resolve |
 //! | [`recover`] | what a start finds on the wire |
 //! | [`control`] | holds, the gate's memory |
+//! | [`hook`] | calls of hooks, and whether they were heard |
 //! | [`errand`] | status calls that a command asks the daemon for |
 //! | [`idle`] | whether anything can still move by itself |
 //! | [`pulse`] | the queue at a glance, at any length |
@@ -32,8 +34,10 @@ pub mod download;
 pub mod enqueue;
 pub mod errand;
 mod error;
+pub mod hook;
 pub mod idle;
 pub mod inbox;
+mod keys;
 pub mod ledger;
 pub mod looks;
 pub mod open;
@@ -83,6 +87,8 @@ pub struct Bells {
     pub download: Notify,
     /// Somebody asks for a status call.
     pub errand: Notify,
+    /// A hook is to be called.
+    pub hook: Notify,
     /// Counts the commits, for bystanders (progress, `--until-idle`).
     pub commits: watch::Sender<u64>,
 }
@@ -90,7 +96,7 @@ pub struct Bells {
 impl Bells {
     /// Wakes everybody: another process committed something.
     pub fn ring_all(&self) {
-        for bell in [&self.submit, &self.poll, &self.download, &self.errand] {
+        for bell in [&self.submit, &self.poll, &self.download, &self.errand, &self.hook] {
             bell.notify_one();
         }
         self.committed();

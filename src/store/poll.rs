@@ -11,7 +11,11 @@ use super::{
     writer::Ring,
 };
 use crate::domain::{
-    Event, Job, JobId, Timestamp, hold::Hold, job::Version, plan::poll::PollPlan, state::Lane,
+    Event, Job, JobId, Timestamp,
+    hold::Hold,
+    job::Version,
+    plan::poll::PollPlan,
+    state::{Failure, Lane},
 };
 
 /// What is due in a lane.
@@ -50,20 +54,20 @@ impl Store {
     }
 
     /// Commits what a status call showed, if the job is still as it was read. `no_fresh_link` counts as a failed try of
-    /// the videos that are missing.
+    /// the videos that are missing, and is shown with the job.
     pub async fn settle_poll(
         &self,
         job: JobId,
         read: Version,
         plan: PollPlan,
         note: Option<String>,
-        no_fresh_link: bool,
+        no_fresh_link: Option<Failure>,
         now: Timestamp,
     ) -> Result<()> {
         self.write(move |c, ring| {
             Box::pin(async move {
-                if no_fresh_link {
-                    count_failures(c, job, now).await?;
+                if let Some(why) = &no_fresh_link {
+                    count_failures(c, job, why, now).await?;
                 }
                 settle(c, ring, job, read, &plan, note, now).await
             })
@@ -95,7 +99,7 @@ async fn settle(
     now: Timestamp,
 ) -> Result<()> {
     if let Some((name, why)) = &plan.hold {
-        control::set_hold(c, &Hold::new(*name, why.clone(), now)).await?;
+        control::set_hold(c, ring, &Hold::new(*name, why.clone(), now)).await?;
     }
     // The look itself changes nothing that a person's command could conflict with: it does not raise the version.
     let seen = sqlx::query(
@@ -133,7 +137,12 @@ async fn settle(
     Ok(())
 }
 
-async fn count_failures(c: &mut SqliteConnection, job: JobId, now: Timestamp) -> Result<()> {
+async fn count_failures(c: &mut SqliteConnection, job: JobId, why: &Failure, now: Timestamp) -> Result<()> {
+    sqlx::query("UPDATE jobs SET error = ? WHERE id = ?")
+        .bind(serde_json::to_string(why)?)
+        .bind(job.0)
+        .execute(&mut *c)
+        .await?;
     sqlx::query(
         "UPDATE outputs SET failures = failures + 1, failing_since = coalesce(failing_since, ?)
          WHERE job_id = ? AND published_at IS NULL",

@@ -3,12 +3,11 @@
 
 use sqlx::{Row, SqliteConnection};
 
-use super::{Result, StoreError, ledger, row, writer::Ring};
+use super::{Result, StoreError, hook, keys, ledger, row, writer::Ring};
 use crate::domain::{
     Credits, Event, State, Timestamp,
     attempt::{self, AttemptNo, Outcome},
     job::{JobId, Version},
-    key::JobKey,
     plan::poll::MAX_OUTPUTS,
     state::{Failure, Lane, TaskId},
 };
@@ -78,16 +77,20 @@ pub(super) async fn step(c: &mut SqliteConnection, ring: &mut Ring, s: &Step<'_>
     insert_history(c, s.job, next, s.at, s.event, Some(&from), &to).await?;
     if to.task().is_some() && to.task() != from.task() {
         ask_where_it_was_made(c, s.job, &to).await?;
-        forget_other_videos(c, s).await?;
+        // Back at the task that it was done with, a job has its videos.
+        if !matches!(to, State::Done { .. }) {
+            forget_other_videos(c, s).await?;
+        }
     }
     mark_unfollowed(c, s, &from, &to).await?;
     if matches!(to, State::Done { .. }) {
         ledger::free_internal_errors(c, s.job).await?;
     }
-    keep_key(c, s, &from, &to).await?;
+    keys::follow(c, s.job, (&from, &to), matches!(s.event, Event::Requeued)).await?;
     if settled.is_some() || to.has_ended() || matches!(s.event, Event::Succeeded { .. }) {
         sum_ledger(c, s.job).await?;
     }
+    hook::job_moved(c, ring, s.job, (from.label(), to.label()), to.has_ended(), s.at).await?;
     if let Some(lane) = to.lane() {
         ring.lane(lane);
     }
@@ -287,39 +290,5 @@ async fn sum_ledger(c: &mut SqliteConnection, job: JobId) -> Result<()> {
     .bind(job.0)
     .execute(c)
     .await?;
-    Ok(())
-}
-
-/// A job has its key until it ends provably uncharged; a task whose credits all came back is uncharged by the provider's
-/// own word. It takes the key again when it goes on, and when late evidence shows that it is paid after all.
-async fn keep_key(c: &mut SqliteConnection, s: &Step<'_>, from: &State, to: &State) -> Result<()> {
-    let done = matches!(to, State::Done { .. });
-    if to.has_ended() && !done && !ledger::maybe_paid(c, s.job).await? {
-        sqlx::query("DELETE FROM keys WHERE key = (SELECT key FROM jobs WHERE id = ?) AND job_id = ?")
-            .bind(s.job.0)
-            .bind(s.job.0)
-            .execute(c)
-            .await?;
-    } else if from.has_ended() {
-        take_key_again(c, s).await?;
-    }
-    Ok(())
-}
-
-/// What another job took meanwhile it keeps. That stops a new render, and nothing else: what is paid is followed.
-async fn take_key_again(c: &mut SqliteConnection, s: &Step<'_>) -> Result<()> {
-    let job = s.job;
-    let key: String =
-        sqlx::query_scalar("SELECT key FROM jobs WHERE id = ?").bind(job.0).fetch_one(&mut *c).await?;
-    sqlx::query("INSERT INTO keys (key, job_id) VALUES (?, ?) ON CONFLICT DO NOTHING")
-        .bind(&key)
-        .bind(job.0)
-        .execute(&mut *c)
-        .await?;
-    let holder: i64 =
-        sqlx::query_scalar("SELECT job_id FROM keys WHERE key = ?").bind(&key).fetch_one(c).await?;
-    if holder != job.0 && matches!(s.event, Event::Requeued) {
-        return Err(StoreError::KeyTaken { job, key: JobKey::from_stored(key), holder: JobId(holder) });
-    }
     Ok(())
 }

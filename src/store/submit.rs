@@ -8,7 +8,7 @@ use sqlx::{Row, SqliteConnection};
 use super::{
     Result, Store,
     budget::{self, Budget, Spent},
-    control, ledger, row,
+    control, hook, ledger, row,
     step::{Fence, Moved, Step, step},
     writer::Ring,
 };
@@ -207,6 +207,7 @@ async fn intend_what_fits(
             }
         }
         if intents.len() == before {
+            hook::budget_stopped(c, ring, (&spent, &policy.budget), day, now).await?;
             break;
         }
     }
@@ -329,7 +330,7 @@ async fn settle(c: &mut SqliteConnection, ring: &mut Ring, o: &SubmitOutcome) ->
     }
     if let Some((name, why, until)) = &o.plan.hold {
         let hold = Hold { until: *until, ..Hold::new(*name, why.clone(), o.now) };
-        control::set_hold(c, &hold).await?;
+        control::set_hold(c, ring, &hold).await?;
     }
     if matches!(event, Event::Accepted { .. }) {
         control::lift_by_acceptance(c).await?;

@@ -12,8 +12,9 @@ use super::{
     row::{self, select_job},
 };
 use crate::domain::{
-    AttemptNo, Charge, Credits, Event, Job, JobId, Outcome, State, Timestamp, evidence::Evidence,
-    state::Label,
+    AttemptNo, Charge, Credits, Event, Job, JobId, Outcome, State, Timestamp,
+    evidence::Evidence,
+    state::{Label, TaskId},
 };
 
 /// Which jobs to list.
@@ -214,6 +215,25 @@ impl Store {
             }
         }
         Ok(state)
+    }
+
+    /// The task that a job was done with when it began to follow the one that it follows, if it was.
+    pub async fn done_before(&self, id: JobId) -> Result<Option<TaskId>> {
+        let (mut state, mut done) = (State::Queued, None);
+        for change in self.history(id).await? {
+            if matches!(change.event, Event::Enqueued) {
+                continue;
+            }
+            let before = state.clone();
+            state = state.apply(&change.event).map_err(|why| StoreError::Illegal { job: id, why })?;
+            if state.task() != before.task() {
+                done = match (before, &change.event) {
+                    (State::Done { task }, Event::FollowedOther { .. }) => Some(task),
+                    (_, _) => None,
+                };
+            }
+        }
+        Ok(done)
     }
 
     /// A job's attempts, oldest first.

@@ -29,6 +29,7 @@ pub struct Ring {
     poll: bool,
     download: bool,
     errand: bool,
+    hook: bool,
 }
 
 impl Ring {
@@ -46,12 +47,18 @@ impl Ring {
         self.errand = true;
     }
 
+    /// Wakes the worker that calls hooks.
+    pub fn hook(&mut self) {
+        self.hook = true;
+    }
+
     fn ring(self, bells: &Bells) {
         let all = [
             (self.submit, &bells.submit),
             (self.poll, &bells.poll),
             (self.download, &bells.download),
             (self.errand, &bells.errand),
+            (self.hook, &bells.hook),
         ];
         all.into_iter().filter(|(concerned, _)| *concerned).for_each(|(_, bell)| bell.notify_one());
         bells.committed();

@@ -16,22 +16,26 @@ pub use super::publish::OutputSettings;
 use super::{
     Lane, Look,
     clear::clear,
-    fetch::{Ended, Fetch, Trouble},
+    fetch::{Ended, Fetch, Trouble, on_disk},
     publish::Publish,
     room::Room,
 };
 use crate::{
     clock::Clock,
-    disk::{DiskError, Finished},
+    disk::{self, DiskError, Finished},
     domain::{
         HoldName, Job, JobId, State, Timestamp,
         plan::download::{
             self as plan, DownloadPolicy, FetchFacts, FetchTrouble, UNSAID_SECONDS, expected_bytes,
             failing_since,
         },
+        state::Failure,
     },
     provider::Media,
-    store::{Store, StoreError, download::Output},
+    store::{
+        Store, StoreError,
+        download::{FetchFailure, Output, Partial},
+    },
 };
 
 /// How often temporary files of dead jobs are looked for; nobody waits for it.
@@ -62,6 +66,7 @@ pub struct DownloadLane {
 }
 
 impl Lane for DownloadLane {
+    type Key = JobId;
     type Work = Job;
 
     fn name(&self) -> &'static str {
@@ -76,7 +81,7 @@ impl Lane for DownloadLane {
         &self.store.bells().download
     }
 
-    async fn look(&self, free: usize, busy: &HashSet<JobId>) -> Result<Look<Job>> {
+    async fn look(&self, free: usize, busy: &HashSet<JobId>) -> Result<Look<JobId, Job>> {
         self.room.look().await?;
         let now = self.clock.now();
         self.clear(busy, now).await?;
@@ -88,6 +93,14 @@ impl Lane for DownloadLane {
         let State::Downloading { missing, .. } = &job.state else { return Ok(()) };
         let root = self.room.root().await;
         let outputs = self.store.outputs(job.id).await?;
+        // A job that is followed again misses all its videos; those that have their names already are not fetched again,
+        // wherever a person has moved them since.
+        if let Some(there) = outputs.iter().find(|o| missing.contains(&o.index) && o.published_at.is_some()) {
+            return match self.store.record_published(job.id, there.index, None, self.clock.now()).await {
+                Ok(_) | Err(StoreError::Stale { .. } | StoreError::Illegal { .. }) => Ok(()),
+                Err(other) => Err(other.into()),
+            };
+        }
         // One at a time: each published video changes the job, and the next look sees it as it is then. The one in least
         // trouble first: a link that stays dead must not let the others expire. What is here already comes last while the
         // root can't take it.
@@ -163,6 +176,7 @@ impl DownloadLane {
             self.store.forget_progress(job.id, output.index).await?;
             output.partial = None;
         }
+        self.leave_elsewhere(job, &mut output, [&beside, &staged]).await?;
         let fetched = match root {
             Ok(()) => match self.fetch_for_root(&publish, &output, beside, &staged).await {
                 Err(Ended::Disk(error)) if is_of_the_place(&error) => Err(error),
@@ -189,6 +203,18 @@ impl DownloadLane {
             Err(other) => Err(other),
             Ok(()) => publish.tidy().await.map(|()| Brought::Published),
         }
+    }
+
+    /// With another template or root than before, what was begun has another place, where nobody would look for it again.
+    async fn leave_elsewhere(&self, job: &Job, output: &mut Output, places: [&Path; 2]) -> Result<(), Ended> {
+        let elsewhere = |partial: &Partial| places.iter().all(|place| **place != *partial.path);
+        let Some(partial) = output.partial.take_if(|partial| elsewhere(partial)) else { return Ok(()) };
+        let old = PathBuf::from(partial.path);
+        if let Err(Ended::Disk(error)) = on_disk(move || disk::remove_durably(&old)).await {
+            warn!(job.id = job.id.0, why = %error, "a temporary file of job {} stays behind", job.id);
+        }
+        self.store.forget_progress(job.id, output.index).await?;
+        Ok(())
     }
 
     async fn take_up(&self, publish: &Publish<'_>, output: &Output) -> Result<bool, Ended> {
@@ -252,6 +278,9 @@ impl DownloadLane {
     /// Reports a try that brought no file. `at_once` says that the job has another video to fetch.
     async fn settle(&self, job: &Job, output: &Output, trouble: Trouble, at_once: bool) -> Result<()> {
         let now = self.clock.now();
+        // As it is now: a try that made progress has ended the run of failures before it.
+        let outputs = self.store.outputs(job.id).await?;
+        let output = outputs.iter().find(|o| o.index == output.index).unwrap_or(output);
         let counts = match trouble.kind {
             FetchTrouble::Interrupted | FetchTrouble::LinkDead | FetchTrouble::WrongBody => true,
             FetchTrouble::Stopped | FetchTrouble::Disk | FetchTrouble::Staged => false,
@@ -269,6 +298,14 @@ impl DownloadLane {
             plan.due_at = now;
         }
         let id = job.id;
+        let error = match trouble.kind {
+            FetchTrouble::Stopped => None,
+            FetchTrouble::Interrupted
+            | FetchTrouble::LinkDead
+            | FetchTrouble::WrongBody
+            | FetchTrouble::Disk
+            | FetchTrouble::Staged => Some(Failure::not_fetched(trouble.why.clone())),
+        };
         match trouble.kind {
             FetchTrouble::Stopped => {}
             FetchTrouble::Staged => info!(job.id = id.0, "the video of job {id} is here: {}", trouble.why),
@@ -279,7 +316,8 @@ impl DownloadLane {
                 warn!(job.id = id.0, why = ?trouble.why, next = %plan.due_at, "the video of job {id} did not arrive");
             }
         }
-        match self.store.settle_fetch_failure(job.id, job.version, output.index, plan, counts, now).await {
+        let failed = FetchFailure { plan, counts, error };
+        match self.store.settle_fetch_failure(job.id, job.version, output.index, failed, now).await {
             Ok(()) | Err(StoreError::Stale { .. }) => Ok(()),
             Err(other) => Err(other.into()),
         }

@@ -10,10 +10,7 @@ use tracing::info;
 use super::{Lane, Look, poll::PollLane};
 use crate::{
     clock::Clock,
-    domain::{
-        JobId,
-        hold::{Hold, HoldName},
-    },
+    domain::hold::{Hold, HoldName},
     provider::Api,
     store::{
         Store,
@@ -42,6 +39,8 @@ pub enum Work {
 }
 
 impl Lane for ErrandLane {
+    // With a width of one nothing can be taken twice.
+    type Key = ();
     type Work = Work;
 
     fn name(&self) -> &'static str {
@@ -56,17 +55,15 @@ impl Lane for ErrandLane {
         &self.store.bells().errand
     }
 
-    async fn look(&self, _: usize, _: &HashSet<JobId>) -> Result<Look<Work>> {
-        // An errand belongs to no job; with a width of one nothing can be taken twice.
-        let nobody = JobId(0);
+    async fn look(&self, _: usize, _: &HashSet<()>) -> Result<Look<(), Work>> {
         if let Some(errand) = self.store.open_errands().await?.into_iter().next() {
-            return Ok(Look { work: vec![(nobody, Work::Ask(errand))], next_at: None });
+            return Ok(Look { work: vec![((), Work::Ask(errand))], next_at: None });
         }
         let now = self.clock.now();
         let key = self.store.holds().await?.into_iter().find(|hold| hold.name == HoldName::Key);
         match key.filter(|hold| hold.holds(now)) {
             Some(hold) if hold.probe_is_due(now) => {
-                Ok(Look { work: vec![(nobody, Work::ProbeKey(hold))], next_at: None })
+                Ok(Look { work: vec![((), Work::ProbeKey(hold))], next_at: None })
             }
             hold => Ok(Look { work: Vec::new(), next_at: hold.and_then(|hold| hold.probe_at) }),
         }

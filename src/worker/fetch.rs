@@ -109,11 +109,18 @@ impl Fetch<'_> {
     pub(super) async fn run(&self, output: &Output) -> Result<Finished, Ended> {
         let here = self.part.to_string_lossy();
         let mut partial = output.partial.clone().filter(|partial| partial.path == here);
-        let mut waits = Waits::new();
+        // From the first failure on, and anew after progress: a long download is not out of patience before its first cut.
+        let mut waits: Option<(u64, Waits)> = None;
         loop {
             match self.once(&output.url, &mut partial).await {
                 Err(Ended::Trouble(t)) if may_pass_soon(&t) => {
-                    let Some(wait) = waits.next() else { return Err(Ended::Trouble(t)) };
+                    let position = partial.as_ref().map_or(0, |partial| partial.position);
+                    let (_, tries) = match waits.take() {
+                        Some(waits) if waits.0 == position => waits,
+                        Some(_) | None => (position, Waits::new()),
+                    };
+                    let (_, tries) = waits.insert((position, tries));
+                    let Some(wait) = tries.next() else { return Err(Ended::Trouble(t)) };
                     debug!(job.id = self.job.0, why = ?t.why, "the download is tried again");
                     tokio::select! {
                         () = tokio::time::sleep(wait) => {}
@@ -126,37 +133,56 @@ impl Fetch<'_> {
     }
 
     async fn once(&self, url: &str, partial: &mut Option<Partial>) -> Result<Finished, Ended> {
-        let (position, etag) = match partial {
-            Some(Partial { position, etag: Some(etag), .. }) => (*position, Some(etag.clone())),
-            Some(Partial { etag: None, .. }) | None => (0, None),
+        let (position, etag, total) = match partial {
+            Some(Partial { position, etag: Some(etag), total, .. }) => {
+                (*position, Some(etag.clone()), *total)
+            }
+            Some(Partial { etag: None, .. }) | None => (0, None, None),
         };
         let mut part = self.take_up(position).await?;
         reach(Point::DownloadCreated);
-        let resume = etag
-            .filter(|_| part.written_bytes() > 0)
-            .map(|etag| Resume { offset: part.written_bytes(), etag });
+        let resume = etag.filter(|_| part.written_bytes() > 0).map(|etag| Resume {
+            offset: part.written_bytes(),
+            etag,
+            total,
+        });
         let mut body = self.media.open(url, resume.as_ref()).await?;
+        if body.offset == 0 {
+            self.forget(partial).await?;
+        }
         if body.offset != part.written_bytes() {
             // The whole comes again: another version, or a server without ranges. The part has a lock, which it would
             // hold against itself.
             drop(part);
             part = self.take_up(0).await?;
         }
+        let rest = body.total.map_or(0, |total| total.saturating_sub(part.written_bytes()));
+        // Before the room is taken: what is reserved is as gone for the database as what is written.
+        self.leave_room(rest).await?;
         if let Some(total) = body.total {
             part = on_disk(move || part.reserve(total).map(|()| part)).await?;
         }
-        self.leave_room().await?;
-        let mut progress =
-            Progress { fetch: self, etag: body.etag.clone(), partial, syncing: None, recorded_at: None };
+        let mut progress = Progress {
+            fetch: self,
+            etag: body.etag.clone(),
+            total: body.total,
+            partial,
+            syncing: None,
+            recorded_at: None,
+        };
         let mut hand = Hand::Free(part);
         let mut block = Block::default();
+        let mut looked_at = Instant::now();
         loop {
             let chunk = tokio::select! {
                 chunk = body.chunk() => chunk.map_err(Ended::from),
                 () = self.stop.cancelled() => Err(stopped()),
             };
             match chunk {
-                Ok(Some(bytes)) => block.push(bytes),
+                Ok(Some(bytes)) => {
+                    block.push(bytes);
+                    self.still_wanted(&mut looked_at).await?;
+                }
                 Ok(None) => break,
                 Err(ended) => {
                     let part = hand.write(block).await?.free().await?;
@@ -176,15 +202,37 @@ impl Fetch<'_> {
         Ok(finished)
     }
 
+    /// A server that drips never comes to a position that is recorded, where a cancelled download ends: it ends no later
+    /// than one that is silent.
+    async fn still_wanted(&self, looked_at: &mut Instant) -> Result<(), Ended> {
+        if looked_at.elapsed() < self.media.idle_timeout() {
+            return Ok(());
+        }
+        *looked_at = Instant::now();
+        match self.store.wants_videos(self.job).await? {
+            true => Ok(()),
+            false => Err(StoreError::Stale { job: self.job }.into()),
+        }
+    }
+
     async fn take_up(&self, position: u64) -> Result<Part, Ended> {
         let (path, cap) = (self.part.clone(), self.max_bytes);
         on_disk(move || Part::resume(&path, position, cap)).await
     }
 
-    /// A part in staging must not take the database's last room.
-    async fn leave_room(&self) -> Result<(), Ended> {
+    /// The file begins anew: a position that is on record was another beginning's, and no rest may ever be put behind
+    /// this one by that one's validator.
+    async fn forget(&self, partial: &mut Option<Partial>) -> Result<(), Ended> {
+        if partial.take().is_some() {
+            self.store.forget_progress(self.job, self.index).await?;
+        }
+        Ok(())
+    }
+
+    /// A part in staging must not take the database's last room with the bytes to come.
+    async fn leave_room(&self, bytes: u64) -> Result<(), Ended> {
         match self.staging {
-            Some(room) => Ok(room.staging_has(0).await?),
+            Some(room) => Ok(room.staging_has(bytes).await?),
             None => Ok(()),
         }
     }
@@ -248,6 +296,8 @@ struct Progress<'f, 'p> {
     fetch: &'f Fetch<'f>,
     /// Without a strong validator the rest can't be asked for, and a position is worth nothing.
     etag: Option<String>,
+    /// The announced length.
+    total: Option<u64>,
     partial: &'p mut Option<Partial>,
     syncing: Option<JoinHandle<Result<Durable, DiskError>>>,
     recorded_at: Option<Instant>,
@@ -260,7 +310,7 @@ impl Progress<'_, '_> {
         if self.syncing.as_ref().is_some_and(|sync| sync.is_finished() || unsynced >= UNSYNCED_MAX_BYTES) {
             self.finish().await?.into_iter().for_each(|durable| part.is_durable(durable));
             if self.recorded_at.is_none_or(|last| last.elapsed() >= RECORD_EVERY) {
-                self.fetch.leave_room().await?;
+                self.fetch.leave_room(0).await?;
                 self.record(part.durable_bytes()).await?;
                 reach(Point::DownloadProgress);
             }
@@ -293,6 +343,7 @@ impl Progress<'_, '_> {
             path: self.fetch.part.to_string_lossy().into_owned(),
             position,
             etag: self.etag.clone(),
+            total: self.total,
         };
         let before = self.partial.as_ref().map_or((0, None), |p| (p.position, p.etag.as_deref()));
         if position == 0 || now.etag.is_none() || (now.position, now.etag.as_deref()) == before {

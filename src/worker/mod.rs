@@ -10,6 +10,7 @@ pub mod download;
 pub mod errand;
 pub mod evidence;
 mod fetch;
+pub mod hook;
 mod money;
 pub mod poll;
 mod publish;
@@ -23,6 +24,7 @@ mod verify;
 use std::{
     collections::{HashMap, HashSet},
     future::Future,
+    hash::Hash,
     sync::Arc,
     time::Duration,
 };
@@ -34,25 +36,24 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    clock::Clock,
-    domain::{JobId, Timestamp},
-};
+use crate::{clock::Clock, domain::Timestamp};
 
 /// How long a lane goes without a look, whatever it was told: wake-ups are hints, the table is the truth. Four lanes
 /// make this less than one wake-up a second.
 const SLOW_LOOK: Duration = Duration::from_secs(5);
 
 /// What a look found.
-pub struct Look<W> {
+pub struct Look<K, W> {
     /// Work to start now.
-    pub work: Vec<(JobId, W)>,
+    pub work: Vec<(K, W)>,
     /// When time alone brings more.
     pub next_at: Option<Timestamp>,
 }
 
 /// One kind of work.
 pub trait Lane: Send + Sync + 'static {
+    /// What is worked on by one step at a time: mostly a job.
+    type Key: Clone + Eq + Hash + Send + Sync;
     /// What a look hands to a step.
     type Work: Send + 'static;
 
@@ -65,12 +66,12 @@ pub trait Lane: Send + Sync + 'static {
     /// What wakes it.
     fn bell(&self) -> &Notify;
 
-    /// Finds at most `free` pieces of work, none of a job that is `busy` in a step.
+    /// Finds at most `free` pieces of work, none of what is `busy` in a step.
     fn look(
         &self,
         free: usize,
-        busy: &HashSet<JobId>,
-    ) -> impl Future<Output = Result<Look<Self::Work>>> + Send;
+        busy: &HashSet<Self::Key>,
+    ) -> impl Future<Output = Result<Look<Self::Key, Self::Work>>> + Send;
 
     /// Does one piece of work and reports it. An error is fatal: everything that can be expected is a report.
     fn step(&self, work: Self::Work) -> impl Future<Output = Result<()>> + Send;
@@ -93,8 +94,8 @@ pub async fn run<L: Lane>(lane: Arc<L>, clock: Clock, stop: CancellationToken) -
             match lane.look(free, &hands.busy()).await {
                 Ok(look) => {
                     next_at = look.next_at;
-                    for (job, work) in look.work {
-                        hands.start(&lane, job, work);
+                    for (key, work) in look.work {
+                        hands.start(&lane, key, work);
                     }
                 }
                 Err(error) => {
@@ -120,14 +121,14 @@ pub async fn run<L: Lane>(lane: Arc<L>, clock: Clock, stop: CancellationToken) -
 }
 
 /// The steps that a lane has in hand.
-struct Hands {
+struct Hands<K> {
     steps: JoinSet<Result<()>>,
-    jobs: HashMap<Id, JobId>,
+    keys: HashMap<Id, K>,
 }
 
-impl Hands {
+impl<K: Clone + Eq + Hash> Hands<K> {
     fn new() -> Self {
-        Self { steps: JoinSet::new(), jobs: HashMap::new() }
+        Self { steps: JoinSet::new(), keys: HashMap::new() }
     }
 
     fn len(&self) -> usize {
@@ -138,14 +139,14 @@ impl Hands {
         self.steps.is_empty()
     }
 
-    fn busy(&self) -> HashSet<JobId> {
-        self.jobs.values().copied().collect()
+    fn busy(&self) -> HashSet<K> {
+        self.keys.values().cloned().collect()
     }
 
-    fn start<L: Lane>(&mut self, lane: &Arc<L>, job: JobId, work: L::Work) {
+    fn start<L: Lane<Key = K>>(&mut self, lane: &Arc<L>, key: K, work: L::Work) {
         let lane = Arc::clone(lane);
         let step = self.steps.spawn(async move { lane.step(work).await });
-        self.jobs.insert(step.id(), job);
+        self.keys.insert(step.id(), key);
     }
 
     /// The next step that ends, and with it those that ended meanwhile. Cancel safe. A panic is an error like any other.
@@ -154,11 +155,11 @@ impl Hands {
         while let Some(ended) = next {
             match ended {
                 Ok((id, result)) => {
-                    self.jobs.remove(&id);
+                    self.keys.remove(&id);
                     result?;
                 }
                 Err(panic) => {
-                    self.jobs.remove(&panic.id());
+                    self.keys.remove(&panic.id());
                     anyhow::bail!("a step ended unexpectedly: {panic}");
                 }
             }

@@ -54,7 +54,10 @@ mod tests {
     fn the_end_says_what_came_back() {
         let failed = |said: Option<u64>| {
             let failure = Failure { code: String::new(), message: String::new(), charged: Charged::Unknown };
-            at_the_end(&Event::TaskFailed { failure, charged: said.map(Credits::new) }, Credits::new(1200))
+            at_the_end(
+                &Event::TaskFailed { failure, charged: said.map(Credits::new), done: None },
+                Credits::new(1200),
+            )
         };
         let said = [None, Some(0), Some(300), Some(1200)].map(|said| failed(said).unwrap());
         assert_eq!(

@@ -19,7 +19,7 @@ use crate::{
             download::{DownloadPolicy, FetchFacts, failing_since, given_up},
             poll::{self as plan, PollAnswer, PollFacts, PollPlan, PollPolicy},
         },
-        state::Watch,
+        state::{Failure, Watch},
     },
     failpoint::{Point, reach},
     provider::Api,
@@ -136,7 +136,7 @@ impl PollLane {
     }
 
     /// The end of a job whose links stayed dead, when even status has had no fresh one for long enough.
-    async fn out_of_patience(&self, job: &Job, now: Timestamp) -> Result<Option<Event>> {
+    async fn out_of_patience(&self, job: &Job, why: &str, now: Timestamp) -> Result<Option<Event>> {
         let outputs = self.store.outputs(job.id).await?;
         let Some(missing) = outputs.iter().find(|o| o.published_at.is_none()) else { return Ok(None) };
         let holds = self.store.holds().await?;
@@ -147,7 +147,7 @@ impl PollLane {
             retry_after: None,
             policy: self.downloads,
         };
-        Ok(given_up("status has no fresh link", &facts, now))
+        Ok(given_up(why, &facts, now))
     }
 
     fn log_new_word(&self, answer: &PollAnswer) {
@@ -163,6 +163,7 @@ impl PollLane {
 }
 
 impl Lane for PollLane {
+    type Key = JobId;
     type Work = Job;
 
     fn name(&self) -> &'static str {
@@ -177,7 +178,7 @@ impl Lane for PollLane {
         &self.store.bells().poll
     }
 
-    async fn look(&self, free: usize, busy: &HashSet<JobId>) -> Result<Look<Job>> {
+    async fn look(&self, free: usize, busy: &HashSet<JobId>) -> Result<Look<JobId, Job>> {
         self.restore().await?;
         let now = self.clock.now();
         let due = self.store.due_polls(free, busy, plan::longest_wait(&self.policy), now).await?;
@@ -217,9 +218,16 @@ impl Lane for PollLane {
             share: self.schedules.share(now).await?,
         };
         let mut plan = plan::seen(&job.state, &answer, &facts, now, self.clock.dice());
-        let no_fresh_link = plan.event.is_none() && plan::says_no_link(&job.state, &answer);
-        if no_fresh_link {
-            plan.event = self.out_of_patience(&job, now).await?;
+        let no_fresh_link = match plan.event {
+            Some(_) => None,
+            None => plan::no_fresh_link(&job.state, &answer, same_key),
+        };
+        if let Some(why) = &no_fresh_link {
+            plan.event = self.out_of_patience(&job, why, now).await?;
+        }
+        let no_fresh_link = no_fresh_link.map(Failure::not_fetched);
+        if let Some(Event::TaskFailed { done, .. }) = &mut plan.event {
+            *done = self.store.done_before(job.id).await?;
         }
         let (kept, changed) = self.hear(&answer, plan.quiet_until, now);
         let pause = kept.pause(now);
@@ -233,7 +241,9 @@ impl Lane for PollLane {
             }
             self.store.keep_looks(kept).await?;
         }
-        let note = plan.event.as_ref().and_then(|event| money::at_the_end(event, facts.counted));
+        let of_money = plan.event.as_ref().and_then(|event| money::at_the_end(event, facts.counted));
+        let note = [plan.event.as_ref().and_then(other_failed), of_money].into_iter().flatten();
+        let note = note.reduce(|one, other| format!("{one}; {other}"));
         report(&job, &answer, &plan, note.as_deref());
         let rendered = matches!(plan.event, Some(Event::Succeeded { .. }));
         match self.store.settle_poll(job.id, job.version, plan, note, no_fresh_link, now).await {
@@ -249,6 +259,12 @@ impl Lane for PollLane {
         };
         Ok(())
     }
+}
+
+/// What is said of a job whose other video is there.
+fn other_failed(event: &Event) -> Option<String> {
+    let Event::TaskFailed { failure, done: Some(_), .. } = event else { return None };
+    Some(format!("its second paid task failed: {}", failure.message))
 }
 
 /// What is unusual about a task, and what follows.

@@ -56,6 +56,7 @@ pub struct Admitted {
 }
 
 impl Lane for SubmitLane {
+    type Key = JobId;
     type Work = Admitted;
 
     fn name(&self) -> &'static str {
@@ -70,7 +71,7 @@ impl Lane for SubmitLane {
         &self.answers.store.bells().submit
     }
 
-    async fn look(&self, free: usize, _: &HashSet<JobId>) -> Result<Look<Admitted>> {
+    async fn look(&self, free: usize, _: &HashSet<JobId>) -> Result<Look<JobId, Admitted>> {
         let Answers { store, clock, .. } = &self.answers;
         let now = clock.now();
         self.room.look().await?;

@@ -14,7 +14,7 @@ use tracing::warn;
 
 use super::fetch::{Ended, on_disk};
 use crate::{
-    disk::{self, Mp4Error, Mp4Info},
+    disk::{self, DiskError, Mp4Error, Mp4Info},
     domain::{
         plan::download::{FetchTrouble, Verify},
         request::Request,
@@ -55,7 +55,13 @@ pub(super) async fn check(
     stop: &CancellationToken,
 ) -> Result<Verdict, Ended> {
     let file = path.to_owned();
-    let structure = on_disk(move || Ok(disk::mp4::check(&file, Some(bytes)))).await?;
+    // What can't be read says nothing about the video: it is not fetched again for that.
+    let structure = on_disk(move || match disk::mp4::check(&file, Some(bytes)) {
+        Err(Mp4Error::Open(error)) => Err(error),
+        Err(Mp4Error::Read(error)) => Err(DiskError::unreadable(&file, error)),
+        checked => Ok(checked),
+    })
+    .await?;
     let info = structure.as_ref().ok().cloned();
     let checked = judge(how, structure, path, stop).await?;
     Ok(Verdict { checked, info })
@@ -239,6 +245,15 @@ mod tests {
                 "1080×1080 pixels, 16:9 was asked for"
             ]
         );
+    }
+
+    #[tokio::test]
+    async fn what_cant_be_read_back_is_our_own_disks_fault() {
+        let dir = tempfile::tempdir().unwrap();
+        for how in [Verify::Size, Verify::Structure, Verify::Decode] {
+            let gone = check(how, &dir.path().join("gone.mp4"), 9, &CancellationToken::new()).await;
+            assert!(matches!(gone, Err(Ended::Disk(DiskError::Gone { .. }))), "{how:?}");
+        }
     }
 
     #[tokio::test]

@@ -46,6 +46,30 @@ async fn check_names_every_error_or_the_price_and_opens_nothing() {
     rig.run(&["check", &good]).is(0).says("warning: 2 jobs can never be submitted");
 }
 
+/// One under the other they are read as one; the last word stands apart too.
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_of_lines_stand_apart() {
+    let rig = Rig::new();
+    let lines = rig.file("bad.jsonl", "[1]\n\n{\"type\": \"std-text-to-video\" \"prompt\": \"a\"}\n");
+    insta::assert_snapshot!(rig.run(&["check", &lines]).is(3).err, @r#"
+    error: must be a job, not a list
+     --> bad.jsonl:1:1
+      |
+    1 | [1]
+      | ^^^
+      |
+      = help: each line is one job: { … }
+
+    error: `,` or `}` was expected here
+     --> bad.jsonl:3:30
+      |
+    3 | {"type": "std-text-to-video" "prompt": "a"}
+      |                              ^
+
+    klingd: 2 errors in 1 file
+    "#);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn config_writes_shows_and_checks() {
     let rig = Rig::new();

@@ -39,7 +39,7 @@ async fn a_task_that_leads_nowhere_is_given_up_by_a_write_off() {
             hold: None,
             running: false,
         };
-        store.settle_poll(id, store.job(id).await.unwrap().version, plan, None, false, since).await.unwrap();
+        store.settle_poll(id, store.job(id).await.unwrap().version, plan, None, None, since).await.unwrap();
         let shown = rig.run(&["show", "1"]).is(0).out;
         assert!(shown.contains("klingd resolve 1 --write-off"), "{shown}");
 

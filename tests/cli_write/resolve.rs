@@ -204,7 +204,7 @@ async fn a_task_that_status_does_not_know_is_replaced() {
         hold: None,
         running: false,
     };
-    store.settle_poll(id, job.version, plan, None, false, Clock.now()).await.unwrap();
+    store.settle_poll(id, job.version, plan, None, None, Clock.now()).await.unwrap();
     assert_eq!(store.job(id).await.unwrap().state.needs_person(), Some(Reason::UnknownTask));
     rig.run(&["resolve", "1", "--not-charged"]).is(2).says("--write-off");
     rig.run(&["resolve", "1", "--task-id", task.as_str()]).is(0).says("it follows task");

@@ -198,7 +198,8 @@ impl Daemon {
         (config.poll.confirm_failed, config.poll.max_per_second) = (soon, 1000.0);
         let key = ApiKey::parse(KEY).unwrap();
         let run = spawn(async move {
-            let options = daemon::Options { until_idle: false, world: World::Real };
+            let describe = |_: &_, _: &[_]| serde_json::Value::Null;
+            let options = daemon::Options { until_idle: false, world: World::Real, describe };
             daemon::run(&config, &key, options, Clock, stopped).await.unwrap();
         });
         while !DirLock::is_held(&rig.data_dir()).unwrap() {

@@ -28,6 +28,7 @@ use klingd::{
     sandbox::{Model, Options, Sandbox, SeenRequest},
     store::{
         Access, Store, World, doorbell,
+        download::Output,
         enqueue::NewBatch,
         person::Edit,
         view::{AttemptRow, HistoryRow},
@@ -113,7 +114,9 @@ impl Rig {
 
     /// The daemon itself, for tests that do something beside it.
     pub async fn daemon(&self, until_idle: bool, stop: CancellationToken) -> Ended {
-        let options = daemon::Options { until_idle, world: World::Sandbox };
+        let describe =
+            |job: &Job, _: &[Output]| serde_json::json!({ "id": job.id, "state": job.state.label() });
+        let options = daemon::Options { until_idle, world: World::Sandbox, describe };
         daemon::run(&self.config, &self.key, options, Clock, stop).await.unwrap()
     }
 

@@ -6,7 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use klingd::disk;
@@ -78,7 +78,7 @@ impl SmallDisk {
     }
 
     /// Leaves so many bytes.
-    fn fill_but(&self, left: u64) {
+    pub fn fill_but(&self, left: u64) {
         let mut filler = File::create(self.filler()).unwrap();
         let page = [b'x'; 4096];
         while filler.write_all(&page).is_ok() {}
@@ -87,6 +87,20 @@ impl SmallDisk {
 
     pub fn make_room(&self) {
         fs::remove_file(self.filler()).unwrap();
+    }
+
+    /// Leaves room for so many new names, and no lack of bytes.
+    pub fn leave_names(&self, left: u64) {
+        let numbers = rustix::fs::statvfs(&self.root).unwrap();
+        let all = numbers.f_files - numbers.f_ffree + left;
+        let remount = format!("remount,nr_inodes={all}");
+        let done =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &remount, "small"]).arg(&self.root).status();
+        assert!(done.unwrap().success());
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 
     fn remount(&self, how: &str) {

@@ -84,6 +84,25 @@ async fn killed_on_the_way_out_of_staging() {
     }
 }
 
+/// One of two videos is there when it is killed: it is not fetched again, and the other one gets its own name.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(not(debug_assertions), ignore = "the points are in debug builds only")]
+async fn killed_between_the_videos_of_a_task() {
+    let points =
+        [Point::DownloadVerified, Point::DownloadPublished, Point::DownloadSidecar, Point::DownloadCommitted];
+    for point in points {
+        for nth in [1, 2] {
+            let rig = Rig::with_jobs(1, Setup { faults: "status:two-videos@*", ..Setup::default() }).await;
+            rig.run_to_its_death(&format!("{}:{nth}", point.name())).await;
+            assert_eq!(rig.run_to_rest().await.in_doubt().count(), 0);
+            let fetches = rig.sandbox.requests().iter().filter(|r| r.path.starts_with("/videos/")).count();
+            assert_eq!(fetches, 2, "{}:{nth}: what was verified is not fetched again", point.name());
+            let names = ["1.mp4", "1-2.mp4"].map(|name| rig.videos().join(name).exists());
+            assert_eq!(names, [true; 2], "{}:{nth}", point.name());
+        }
+    }
+}
+
 /// The videos of all jobs, verified and in staging; no daemon runs.
 async fn staged(rig: &Rig) {
     rig.run_to_its_death(Point::PollAnswered.name()).await;

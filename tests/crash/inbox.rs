@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 use futures_util::future::FutureExt as _;
 use futures_util::stream::{self, StreamExt as _};
-use klingd::domain::Job;
+use klingd::clock::{Clock, local};
+use klingd::domain::{Job, state::Label};
 use klingd::failpoint::Point;
 use klingd::store::view::Filter;
 use tempfile::TempDir;
@@ -85,10 +86,12 @@ async fn full_share() {
     let share = tempfile::tempdir().unwrap();
     rig.set("KLINGD_INBOX__PATH", share.path().join("inbox").to_str().unwrap());
     let mut folder = Folder::of(rig, share.path().to_owned(), None);
-    // The folders and the day's own are there before the disk is full: a new one needs room.
+    // The folders and the day's own are there before the disk is full: a new one needs room. klingd's mark is not: an
+    // inbox that was just emptied must not be taken for a disk that is not mounted.
     folder.drop_files(0);
-    folder.finishes().await;
-    folder.drop_files(1);
+    let today = local(Clock.now()).date().to_string();
+    fs::create_dir_all(folder.accepted.join(today)).unwrap();
+    fs::create_dir(share.path().join("rejected")).unwrap();
     disk.fill();
     let mut daemon = folder.rig.start_to_stay();
     daemon.says("the disk is full").await;
@@ -96,6 +99,38 @@ async fn full_share() {
     disk.make_room();
     daemon.says("the inbox is worked with again").await;
     folder.rig.kill(daemon).await;
+    folder.finishes().await;
+}
+
+/// The taken files go to a disk of their own, which is full: said once, whatever the number of files and looks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_place_is_said_once() {
+    super::disk_full::on_a_small_disk_of("inbox", "full_place");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "runs on the small disk that its sibling makes"]
+async fn full_place() {
+    let Some(disk) = super::disk_full::SmallDisk::here() else { return };
+    let (data, share) = (super::disk_full::elsewhere(), super::disk_full::elsewhere());
+    let mut rig = Rig::new(Setup { data_on: Some(data.path()), ..Setup::default() }).await;
+    rig.set("KLINGD_INBOX__PATH", share.path().join("inbox").to_str().unwrap());
+    let small = tempfile::tempdir().unwrap();
+    let mut folder = Folder::of(rig, share.path().to_owned(), Some(small));
+    (0..4).for_each(|round| folder.drop_files(round));
+    disk.fill();
+    let mut daemon = folder.rig.start_to_stay();
+    daemon.says("the disk is full").await;
+    // The status of the jobs that are there says that there have been looks.
+    until("the jobs are done", async || {
+        folder.jobs().await.iter().filter(|job| job.state.label() == Label::Done).count() == folder.jobs
+    })
+    .await;
+    disk.make_room();
+    daemon.says("the inbox is worked with again").await;
+    daemon.signal(rustix::process::Signal::KILL);
+    let end = folder.rig.end(daemon).await;
+    assert_eq!(end.log.matches("the disk is full").count(), 1, "it said:\n{}", end.log);
     folder.finishes().await;
 }
 

@@ -11,6 +11,7 @@
 //! | `random` | SIGKILL at random instants, under random faults of the provider |
 //! | `on_the_wire` | what other processes do to a job whose POST is on the wire |
 //! | `disk_full` | a full disk when the answer comes, under the database and under the videos |
+//! | `no_room` | no room at each step of a video's way to its name |
 //! | `budget` | sixteen workers and a budget for seven and a half jobs, killed at each point |
 //! | `holds` | every hold survives a kill, and is lifted by its command |
 //! | `control` | shows that the judge notices what it is there for |
@@ -25,6 +26,7 @@ mod disk_full;
 mod download;
 mod holds;
 mod inbox;
+mod no_room;
 mod on_the_wire;
 mod outside;
 mod points;

@@ -46,9 +46,10 @@ pub fn sentence(event: &Event) -> String {
             let videos = count(usize::try_from(*outputs).unwrap_or(usize::MAX), "video");
             format!("finished there: {videos}{}", cost(*charged))
         }
-        Event::TaskFailed { failure, charged } => {
+        Event::TaskFailed { failure, charged, done } => {
             let cost = charged.map(|c| format!("; it costs {c} credits in the end")).unwrap_or_default();
-            format!("the provider says twice that it failed: {}{cost}", failed(failure))
+            let done = if done.is_some() { "; the video of its other task is there" } else { "" };
+            format!("the provider says twice that it failed: {}{cost}{done}", failed(failure))
         }
         Event::FilePublished { output } => format!("video {} is on disk", output.saturating_add(1)),
         Event::LinkExpired { why } => format!("the link is dead, a fresh one is asked for: {}", line(why)),
@@ -144,8 +145,8 @@ mod tests {
             watched(Watch::NotFound { since, held: true }),
             watched(Watch::OtherKey { since }),
             Event::Succeeded { outputs: 2, charged: None },
-            Event::TaskFailed { failure: failure(), charged: None },
-            Event::TaskFailed { failure: failure(), charged: Some(Credits::ZERO) },
+            Event::TaskFailed { failure: failure(), charged: None, done: None },
+            Event::TaskFailed { failure: failure(), charged: Some(Credits::ZERO), done: None },
             Event::FilePublished { output: 0 },
             Event::LinkExpired { why: "403".into() },
             Event::LinkRenewed,

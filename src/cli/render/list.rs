@@ -337,7 +337,16 @@ mod tests {
     fn moving_jobs_say_what_is_odd() {
         let view = samples::view();
         let expired = State::Downloading { task: samples::task(), missing: [0].into(), link: Link::Wanted };
-        assert_eq!(why(&samples::submitted(expired), &view), "link expired, asks for a fresh one");
+        let mut expired = samples::submitted(expired);
+        assert_eq!(why(&expired, &view), "asks for a fresh link: the link expired");
+        expired.error = Some(Failure::not_fetched("cdn.example answered HTTP 403".to_owned()));
+        assert_eq!(why(&expired, &view), "asks for a fresh link: cdn.example answered HTTP 403");
+        let fresh = State::Downloading { task: samples::task(), missing: [0].into(), link: Link::Fresh };
+        let tried = Job { state: fresh, due_at: Some(view.now + Duration::from_secs(20)), ..expired };
+        let said = why(&tried, &view);
+        assert!(
+            said.starts_with("download tried again ") && said.ends_with(": cdn.example answered HTTP 403")
+        );
         let on_the_wire = State::Submitting { attempt: AttemptNo(1), cancel: true, accepted: None };
         assert_eq!(why(&samples::submitted(on_the_wire), &view), "cancelled as soon as the answer is there");
         assert_eq!(why(&samples::generating(), &view), "");

@@ -2,20 +2,18 @@
 
 use std::time::Duration;
 
-use super::super::{usual::Usual, view::View};
+use super::super::view::View;
 use crate::{
     domain::{
         AttemptNo, Credits, Event, Job, JobId, JobKey, Outcome, Request, State, TaskId, Timestamp,
         event::Source,
         evidence::{Evidence, Phase, TransportFailure},
-        gate::Gate,
         job::{MadeWith, Version},
         looks::KeptLooks,
         request::Draft,
         state::{Charged, Failure, Watch},
     },
     store::{
-        budget::{Budget, Spent},
         download::{Output, OutputFile},
         view::{AttemptRow, HistoryRow},
     },
@@ -27,22 +25,7 @@ pub fn at(s: u64) -> Timestamp {
 }
 
 pub fn view() -> View {
-    View {
-        doubts: Vec::new(),
-        withheld: Vec::new(),
-        unfollowed: Vec::new(),
-        usual: Usual::default(),
-        arriving: std::collections::HashMap::new(),
-        sandbox: false,
-        holds: Vec::new(),
-        gate: Gate::default(),
-        full_slots: None,
-        looks: KeptLooks::default(),
-        budget: Budget::default(),
-        spent: Spent::default(),
-        now: at(100),
-        zone: jiff::tz::TimeZone::UTC,
-    }
+    View::alone(at(100))
 }
 
 /// Status calls that pause until `s` after the moment of the samples, at a learned pace.

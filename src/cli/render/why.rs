@@ -127,11 +127,15 @@ fn moves(job: &Job, view: &View) -> String {
             not_looked_at(said, view)
         }
         State::Downloading { link: Link::Wanted, .. } => {
-            not_looked_at("link expired, asks for a fresh one".to_owned(), view)
+            let why = job.error.as_ref().map_or("the link expired".to_owned(), |e| short(&e.message));
+            not_looked_at(format!("asks for a fresh link: {why}"), view)
         }
         State::Downloading { link: Link::Fresh, .. } => match (next, view.arriving.get(&job.id)) {
             (Some(_), Some(_)) if disk_is_held(view) => "waits for the output root's disk".to_owned(),
-            (Some(next), _) => format!("download tried again {next}"),
+            (Some(next), _) => match &job.error {
+                Some(error) => format!("download tried again {next}: {}", short(&error.message)),
+                None => format!("download tried again {next}"),
+            },
             (None, Some(arriving)) => arriving.text(),
             (None, None) => String::new(),
         },

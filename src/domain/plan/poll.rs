@@ -154,6 +154,10 @@ pub fn seen(state: &State, answer: &PollAnswer, facts: &PollFacts, now: Timestam
         (PollAnswer::Succeeded { urls, .. }, State::Downloading { .. }) if !urls.is_empty() => {
             PollPlan { event: Some(Event::LinkRenewed), urls: bounded(urls), due_at: now, ..stay }
         }
+        // For this task alone, and a person may have to help: no reason to ask at the pace of a task that is rendered.
+        (PollAnswer::KeyRefused { .. } | PollAnswer::Forbidden { .. }, State::Downloading { .. }) => {
+            PollPlan { due_at: now + facts.policy.slowest, ..stay }
+        }
         // Once SUCCESS, always SUCCESS: whatever a stale cache says, the paid video is asked for again later.
         (_, State::Downloading { link: Link::Fresh | Link::Wanted, .. }) => stay,
         (answer, State::Generating { watch, .. }) => generating(watch, answer, facts, now, stay),
@@ -200,7 +204,7 @@ fn generating(
                     message: message.clone(),
                     charged: refund.charged(),
                 };
-                let event = Event::TaskFailed { failure, charged: *charged };
+                let event = Event::TaskFailed { failure, charged: *charged, done: None };
                 PollPlan { event: Some(event), due_at: now, ..stay }
             }
             // Not later than a whole wait from now: `since` lies in the future after a clock that jumped back.
@@ -259,18 +263,21 @@ fn without_url(
     PollPlan { event, due_at: now + HELD_EVERY, ..stay }
 }
 
-/// Whether an answer says, of a job whose link is dead, that there is no other: a try that counts towards giving up.
-/// A refused key, a 429 or a broken connection says nothing about links.
-pub const fn says_no_link(state: &State, answer: &PollAnswer) -> bool {
-    match (state, answer) {
-        (
-            State::Downloading { link: Link::Wanted, .. },
-            PollAnswer::Running { .. }
-            | PollAnswer::Succeeded { .. }
-            | PollAnswer::Failed { .. }
-            | PollAnswer::NotFound,
-        ) => true,
-        (_, _) => false,
+/// Why there is no other link for a job whose link is dead, if an answer says so: a try that counts towards giving up. A
+/// key that is refused for all tasks, a 429 or a broken connection says nothing about links.
+pub fn no_fresh_link(state: &State, answer: &PollAnswer, same_key: bool) -> Option<String> {
+    let State::Downloading { link: Link::Wanted, .. } = state else { return None };
+    match answer {
+        PollAnswer::Running { .. }
+        | PollAnswer::Succeeded { .. }
+        | PollAnswer::Failed { .. }
+        | PollAnswer::NotFound => Some("status has no fresh link".to_owned()),
+        PollAnswer::Forbidden { message } => Some(format!("status is refused for its task alone: {message}")),
+        PollAnswer::KeyRefused { .. } if same_key => None,
+        PollAnswer::KeyRefused { message } => {
+            Some(format!("it was made with another API key, and today's is refused for it: {message}"))
+        }
+        PollAnswer::RateLimited { .. } | PollAnswer::Unclear { .. } => None,
     }
 }
 
@@ -357,6 +364,26 @@ mod tests {
 
     fn running() -> State {
         State::Generating { task: TaskId::parse("n75abc").unwrap(), watch: Watch::Running }
+    }
+
+    #[test]
+    fn a_dead_link_whose_task_is_refused_alone_is_asked_for_slowly_and_not_for_ever() {
+        let wanted = State::Downloading {
+            task: TaskId::parse("n75abc").unwrap(),
+            missing: [0].into(),
+            link: Link::Wanted,
+        };
+        let refused = PollAnswer::KeyRefused { message: "no".into() };
+        let forbidden = PollAnswer::Forbidden { message: "no".into() };
+        for (answer, same_key) in [(&forbidden, true), (&forbidden, false), (&refused, false)] {
+            let plan = seen(&wanted, answer, &PollFacts { same_key, ..facts() }, T0, Dice::new(0.5));
+            assert_eq!((plan.event, plan.hold), (None, None), "{answer:?}");
+            assert_eq!(plan.due_at, T0 + facts().policy.slowest, "{answer:?}");
+            assert!(no_fresh_link(&wanted, answer, same_key).is_some(), "{answer:?}");
+        }
+        // Today's key is everybody's: that says nothing about this link.
+        assert_eq!(no_fresh_link(&wanted, &refused, true), None);
+        assert_eq!(no_fresh_link(&running(), &forbidden, true), None);
     }
 
     #[test]

@@ -189,7 +189,11 @@ pub fn decide_own_claim(
     match (entry.kind, Format::of_path(Path::new(name))) {
         (Kind::File, Some(_)) if now < rests_at => Decision::Wait(rests_at),
         (Kind::File, Some(format)) => at_rest(entry, format),
-        (Kind::File | Kind::Folder | Kind::Link | Kind::Special, _) => Decision::Ignore,
+        (Kind::File, None) => Decision::Leave(Why::NoJobFile),
+        // It came in the file's place between the look and the claim: said, for its name is hidden now.
+        (Kind::Link, _) => Decision::Leave(Why::Link),
+        (Kind::Special, _) => Decision::Leave(Why::Special),
+        (Kind::Folder, _) => Decision::Ignore,
     }
 }
 
@@ -373,6 +377,11 @@ mod tests {
         let seen = Seen::of(&claim, None, s(10));
         let own = |now| decide_own_claim(&claim, seen, OsStr::new("a.toml"), now, SETTLE);
         assert_eq!((own(s(11)), own(s(12))), (Decision::Wait(s(12)), Decision::Take(Format::Toml)));
+        let other = |kind| {
+            decide_own_claim(&Entry { kind, ..claim.clone() }, seen, OsStr::new("a.toml"), s(99), SETTLE)
+        };
+        assert_eq!(other(Kind::Link), Decision::Leave(Why::Link));
+        assert_eq!(other(Kind::Special), Decision::Leave(Why::Special));
         assert_eq!(decide_anothers_claim(seen, s(3609)), Decision::Ignore);
         assert_eq!(decide_anothers_claim(seen, s(3610)), Decision::Leave(Why::AnothersClaim));
     }

@@ -35,6 +35,8 @@ pub struct Places {
 pub struct Ready {
     /// Which folder it is: another one may come in its place, and nobody says so.
     pub id: FileId,
+    /// Whether klingd's mark is in it. There may have been no room for it.
+    pub marked: bool,
 }
 
 /// Makes what is missing and may be made, and looks whether files can be taken. `known`: the mark was in the inbox
@@ -50,24 +52,26 @@ pub fn prepare(places: &Places, known: bool) -> Result<Ready, String> {
             inbox.display()
         ));
     }
+    let mark = inbox.join(MARK);
+    let mut marked = fs::symlink_metadata(&mark).is_ok();
+    // Before anything is made: what is made in a bare mount point is hidden by the disk that comes, and in its way.
+    if there && known && !ours && !marked && is_empty(inbox).map_err(|error| unreadable(inbox, &error))? {
+        return Err(format!(
+            "{} is empty, and klingd's mark ({MARK}) is gone: its disk seems not to be mounted. \
+             If the folder is a new one, drop a file and it is watched",
+            inbox.display()
+        ));
+    }
     let missing = [(!there).then_some(inbox), Some(accepted), Some(rejected)];
     for folder in missing.into_iter().flatten() {
         shared::create_shared(folder).map_err(|error| error.to_string())?;
     }
-    let mark = inbox.join(MARK);
-    if fs::symlink_metadata(&mark).is_err() {
-        if known && !ours && is_empty(inbox).map_err(|error| unreadable(inbox, &error))? {
-            return Err(format!(
-                "{} is empty, and klingd's mark ({MARK}) is gone: its disk seems not to be mounted. \
-                 If the folder is a new one, drop a file and it is watched",
-                inbox.display()
-            ));
-        }
+    if !marked {
         match disk::write_atomically(&mark, MARK_TEXT.as_bytes(), Access::Group, Clobber::Replace) {
-            // A full disk is no reason not to take what is there: renames need no room.
-            Ok(()) | Err(DiskError::Full { .. }) => {}
-            // Another klingd on the same share is just doing it.
-            Err(DiskError::Busy { .. }) => {}
+            Ok(()) => marked = true,
+            // A full disk is no reason not to take what is there: renames need no room. Or another klingd on the same
+            // share is just doing it.
+            Err(DiskError::Full { .. } | DiskError::Busy { .. }) => {}
             Err(error) => return Err(error.to_string()),
         }
     }
@@ -75,7 +79,7 @@ pub fn prepare(places: &Places, known: bool) -> Result<Ready, String> {
         space::check_writable(folder).map_err(|error| error.to_string())?;
     }
     let found = fs::metadata(inbox).map_err(|error| unreadable(inbox, &error))?;
-    Ok(Ready { id: FileId { dev: found.dev(), ino: found.ino() } })
+    Ok(Ready { id: FileId { dev: found.dev(), ino: found.ino() }, marked })
 }
 
 fn exists(path: &Path) -> bool {
@@ -94,4 +98,26 @@ fn is_empty(folder: &Path) -> io::Result<bool> {
 /// The sentence for a folder that can't be looked into.
 pub fn unreadable(folder: &Path, error: &io::Error) -> String {
     format!("{} can't be read: {error}; klingd's user needs the permission to", folder.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_made_in_a_bare_mount_point() {
+        let disk = tempfile::tempdir().unwrap();
+        let at = |name: &str| disk.path().join(name);
+        let places = Places {
+            inbox: at("inbox"),
+            accepted: at("accepted"),
+            rejected: at("rejected"),
+            data_dir: "/elsewhere".into(),
+        };
+        fs::create_dir(at("inbox")).unwrap();
+        assert!(prepare(&places, true).unwrap_err().contains("seems not to be mounted"));
+        assert!(!at("accepted").exists() && !at("rejected").exists() && !at("inbox").join(MARK).exists());
+        assert!(prepare(&places, false).unwrap().marked);
+        assert!(at("accepted").exists() && at("inbox").join(MARK).exists());
+    }
 }

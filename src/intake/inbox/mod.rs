@@ -228,7 +228,7 @@ impl Inbox {
                 if self.troubles.clear(Area::Folder) {
                     self.tell_at = Some(self.clock.steady());
                 }
-                if !self.known {
+                if ready.marked && !self.known {
                     let known = self.store.know_inbox(&self.settings.places.inbox).await;
                     self.known = self.tolerate(known)?.is_some();
                 }

@@ -14,6 +14,7 @@ use super::{Inbox, TELL_EVERY, claim::Claim, on_disk, status, trouble::Area};
 use crate::{
     clock::local,
     disk::{self, Access, Clobber, DiskError, numbered, shared},
+    domain::Timestamp,
     failpoint::{Point, reach},
     store::inbox::InboxFile,
 };
@@ -42,8 +43,11 @@ impl Inbox {
         let mut placed = Vec::with_capacity(files.len());
         for file in files {
             let id = file.id;
-            if self.put(file).await? {
-                placed.push(id);
+            match self.put(file).await? {
+                Placing::Done => placed.push(id),
+                Placing::Later => {}
+                // For the others there is none either: said once, and not once a file.
+                Placing::NoRoom => break,
             }
         }
         reach(Point::InboxMoved);
@@ -57,21 +61,21 @@ impl Inbox {
         Ok(())
     }
 
-    /// Moves one; `false` when it has to be tried again.
-    async fn put(&mut self, mut file: InboxFile) -> Result<bool> {
+    /// Moves one.
+    async fn put(&mut self, mut file: InboxFile) -> Result<Placing> {
         for _ in 0..TRIES {
             let (held, place) = (file.held.clone(), file.place.clone());
             match on_disk(move || put(&held, &place)).await? {
                 Ok(Put::There) => {
                     self.troubles.clear(Area::Place);
-                    return Ok(true);
+                    return Ok(Placing::Done);
                 }
                 Ok(Put::Gone) => {
                     warn!(
                         path = file.name,
                         "{} was taken away while klingd had it; its jobs go on", file.name
                     );
-                    return Ok(true);
+                    return Ok(Placing::Done);
                 }
                 Err(DiskError::Exists { .. }) => {
                     let (folder, name) = (file.place.clone(), file.held.clone());
@@ -79,17 +83,18 @@ impl Inbox {
                     let place = on_disk(move || another_place(&folder, &name, suffix)).await?;
                     let changed = self.store.change_place(file.id, &place).await;
                     if self.tolerate(changed)?.is_none() {
-                        return Ok(false);
+                        return Ok(Placing::Later);
                     }
                     file.place = place;
                 }
                 Err(error) => {
                     self.troubles.set(Area::Place, error.to_string());
-                    return Ok(false);
+                    let no_room = matches!(error, DiskError::Full { .. });
+                    return Ok(if no_room { Placing::NoRoom } else { Placing::Later });
                 }
             }
         }
-        Ok(false)
+        Ok(Placing::Later)
     }
 
     /// Writes the texts that are no longer true.
@@ -102,9 +107,7 @@ impl Inbox {
         let files = self.store.files_to_tell().await;
         let files = self.tolerate(files)?.unwrap_or_default();
         let all = files.len();
-        // A clock that was set back must not silence anything.
-        let is_due = |file: &InboxFile| file.told_at > now || now.since(file.told_at) >= TELL_EVERY;
-        let due: Vec<_> = files.into_iter().filter(is_due).collect();
+        let due: Vec<_> = files.into_iter().filter(|file| may_be_told(file.told_at, now)).collect();
         let (mut told, mut failed) = (Vec::with_capacity(due.len()), None);
         for file in due {
             let text = self.text(&file).await?;
@@ -142,12 +145,27 @@ impl Inbox {
 
     async fn text(&self, file: &InboxFile) -> Result<String> {
         if !file.accepted {
-            return Ok(status::errors(file, &self.settings.places.inbox.to_string_lossy()));
+            return Ok(status::errors(file, &self.settings.places.inbox));
         }
         let jobs = self.store.jobs_of_file(file.id).await?;
         let now = self.clock.now();
         Ok(status::status(file, &jobs, now, local(now).time_zone()))
     }
+}
+
+/// Whether a text that was written at `told_at` may be written anew.
+fn may_be_told(told_at: Timestamp, now: Timestamp) -> bool {
+    // A clock that was set back must not silence anything.
+    told_at > now || now.since(told_at) >= TELL_EVERY
+}
+
+/// What became of a file that was to be moved.
+enum Placing {
+    Done,
+    /// It has to be tried again.
+    Later,
+    /// The disk of the taken files is full.
+    NoRoom,
 }
 
 /// Where a file stands after a move.
@@ -198,4 +216,17 @@ fn another_place(place: &Path, held: &Path, suffix: &str) -> PathBuf {
     let held = held.file_name().unwrap_or_default();
     let name = Claim::parse(held).map_or(held, |(_, name)| name);
     free_place(place.parent().unwrap_or(place), name, suffix)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_written_once_a_second_at_most() {
+        let ms = Timestamp::from_millis;
+        assert!(!may_be_told(ms(5_000), ms(5_000)) && !may_be_told(ms(5_000), ms(5_999)));
+        assert!(may_be_told(ms(5_000), ms(6_000)) && may_be_told(ms(0), ms(5_000)));
+        assert!(may_be_told(ms(5_000), ms(4_999)), "the clock was set back");
+    }
 }

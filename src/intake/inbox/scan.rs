@@ -7,9 +7,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::entry::{Entry, FileId, Kind, is_entered};
+use super::{
+    claim::Claim,
+    entry::{Entry, FileId, Kind, is_entered},
+};
+use crate::intake::jobfile::Format;
 
-/// Entries of one look: it bounds the memory. What is beyond comes with a later look, when others have left.
+/// Entries of one look: it bounds the memory. Job files beyond come with a later look, when others have left.
 const MAX_ENTRIES: usize = 50_000;
 
 /// What a look found.
@@ -19,13 +23,17 @@ pub struct Found {
     pub entries: Vec<Entry>,
     /// What could not be looked at, with the reason.
     pub unreadable: Vec<(PathBuf, String)>,
-    /// Whether there is more than was looked at.
+    /// Whether there are more job files than were looked at.
     pub more: bool,
 }
 
 /// Looks. `home` is the folder's own filesystem, which is not left; links are not followed. An error is about the
 /// folder itself.
 pub fn scan(root: &Path, home: u64) -> io::Result<Found> {
+    scan_at_most(MAX_ENTRIES, root, home)
+}
+
+fn scan_at_most(max: usize, root: &Path, home: u64) -> io::Result<Found> {
     let mut found = Found::default();
     let mut folders = vec![PathBuf::new()];
     while let Some(folder) = folders.pop() {
@@ -40,10 +48,6 @@ pub fn scan(root: &Path, home: u64) -> io::Result<Found> {
             }
         };
         for name in names {
-            if found.entries.len() >= MAX_ENTRIES {
-                found.more = true;
-                return Ok(found);
-            }
             let path = match name {
                 Ok(name) => folder.join(name.file_name()),
                 // The folder went away under the look, or its disk did.
@@ -52,6 +56,15 @@ pub fn scan(root: &Path, home: u64) -> io::Result<Found> {
                     break;
                 }
             };
+            // What is no job file stays, however often it is looked at: it must not stand in the way of one that is.
+            let (full, crowded) = (found.entries.len() >= 2 * max, found.entries.len() >= max);
+            if full {
+                found.more = true;
+                return Ok(found);
+            }
+            if crowded && !may_be_taken(&path) {
+                continue;
+            }
             let entry = match look_at(root, path.clone(), home) {
                 Ok(Some(entry)) => entry,
                 Ok(None) => continue,
@@ -68,6 +81,11 @@ pub fn scan(root: &Path, home: u64) -> io::Result<Found> {
         }
     }
     Ok(found)
+}
+
+/// By its name.
+fn may_be_taken(path: &Path) -> bool {
+    Format::of_path(path).is_some() || path.file_name().is_some_and(|name| Claim::parse(name).is_some())
 }
 
 /// An entry; `None` when it went away meanwhile.
@@ -98,5 +116,37 @@ fn entry(path: PathBuf, metadata: &Metadata, home: u64) -> Entry {
         modified: (metadata.mtime(), metadata.mtime_nsec()),
         changed: (metadata.ctime(), metadata.ctime_nsec()),
         at_home: metadata.dev() == home,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn make(dir: &Path, name: &str) {
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            dir.join(name),
+            rustix::fs::FileType::RegularFile,
+            rustix::fs::Mode::RUSR,
+            0,
+        )
+        .unwrap();
+    }
+
+    #[test]
+    fn what_stays_does_not_hide_what_can_be_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = fs::metadata(dir.path()).unwrap().dev();
+        (0..10).for_each(|n| make(dir.path(), &format!("{n}.mp4")));
+        for n in 0..3 {
+            make(dir.path(), &format!("{n}.toml"));
+            let found = scan_at_most(4, dir.path(), home).unwrap();
+            let job_files = found.entries.iter().filter(|entry| may_be_taken(&entry.path)).count();
+            assert_eq!((job_files, found.more), (n + 1, false));
+        }
+        (3..9).for_each(|n| make(dir.path(), &format!("{n}.toml")));
+        let found = scan_at_most(4, dir.path(), home).unwrap();
+        assert_eq!((found.entries.len(), found.more), (8, true));
     }
 }

@@ -1,5 +1,7 @@
 //! What stands beside a file that was taken: its status, or what is wrong with it. Pure: rows in, text out.
 
+use std::path::Path;
+
 use jiff::tz::TimeZone;
 
 use crate::{
@@ -34,12 +36,15 @@ pub fn status(file: &InboxFile, jobs: &[FileJob], now: Timestamp, zone: &TimeZon
     text
 }
 
-/// The text of `NAME.errors.txt`.
-pub fn errors(file: &InboxFile, inbox: &str) -> String {
+/// The text of `NAME.errors.txt`. The folder it came from is named, since that one gives the tags.
+pub fn errors(file: &InboxFile, inbox: &Path) -> String {
+    let folder = Path::new(&file.name).parent().map_or(inbox.to_owned(), |folder| inbox.join(folder));
+    // Joined with nothing, a path gets a slash at its end.
+    let folder = folder.to_string_lossy();
     format!(
         "{}\nNothing of it was queued. Mend the file and put it into {} again.\n",
         file.remarks,
-        visible(inbox)
+        visible(folder.trim_end_matches('/'))
     )
 }
 
@@ -135,6 +140,6 @@ mod tests {
         let now = Timestamp::from_millis(1_770_287_460_000);
         insta::assert_snapshot!(status(&file(""), &jobs, now, &TimeZone::UTC));
         insta::assert_snapshot!(status(&file("warning: x\n"), &jobs[..1], now, &TimeZone::UTC));
-        insta::assert_snapshot!(errors(&file("error: x\n"), "/share/inbox"));
+        insta::assert_snapshot!(errors(&file("error: x\n"), Path::new("/share/inbox")));
     }
 }

@@ -174,6 +174,8 @@ pub(super) struct Report<'t> {
     found: Vec<Diagnostic>,
     /// By hash: every error of the file is counted, however many there are.
     seen: HashSet<u64>,
+    /// Values that could not be read: they have no type and no range to be wrong as well.
+    unread: HashSet<Span>,
     hasher: RandomState,
     errors: usize,
 }
@@ -191,6 +193,7 @@ impl<'t> Report<'t> {
             before,
             found: Vec::new(),
             seen: HashSet::new(),
+            unread: HashSet::new(),
             hasher: RandomState::new(),
             errors: 0,
         }
@@ -198,6 +201,12 @@ impl<'t> Report<'t> {
 
     pub fn error(&mut self, span: Span, key: impl Into<String>, flaw: Flaw) {
         self.push(Severity::Error, span, key.into(), flaw);
+    }
+
+    /// A value that can't be read; nothing else is said of it.
+    pub fn unreadable(&mut self, span: Span, flaw: Flaw) {
+        self.error(span.clone(), "", flaw);
+        self.unread.insert(span);
     }
 
     pub fn warn(&mut self, span: Span, key: impl Into<String>, flaw: Flaw) {
@@ -220,7 +229,7 @@ impl<'t> Report<'t> {
     }
 
     fn push(&mut self, severity: Severity, span: Span, key: String, flaw: Flaw) {
-        if !self.seen.insert(self.hasher.hash_one((&span, &flaw.message))) {
+        if self.unread.contains(&span) || !self.seen.insert(self.hasher.hash_one((&span, &flaw.message))) {
             return;
         }
         self.errors += usize::from(severity == Severity::Error);

@@ -1,7 +1,7 @@
 //! JSON and JSON Lines into the tree: a small reader of our own, since the usual ones tell no spans and keep the last
 //! of two equal keys in silence.
 
-use std::ops::Range;
+use std::{collections::HashSet, ops::Range};
 
 use super::{
     diagnostic::{Code, Report, shown},
@@ -13,13 +13,13 @@ type Parsed<T> = Result<T, (Span, Flaw)>;
 
 /// The one value of a JSON file, or `None` with the error reported.
 pub(super) fn read(text: &str, report: &mut Report<'_>) -> Option<Node> {
-    Reader { text, at: after_mark(text), whole: "file", doubled: Vec::new() }.read(report)
+    Reader { text, at: after_mark(text), whole: "file", refused: Vec::new() }.read(report)
 }
 
 /// The one value of a line.
 pub(super) fn read_line(line: &str, report: &mut Report<'_>) -> Option<Node> {
     let text = line.trim_end();
-    Reader { text, at: after_mark(text), whole: "line", doubled: Vec::new() }.read(report)
+    Reader { text, at: after_mark(text), whole: "line", refused: Vec::new() }.read(report)
 }
 
 /// The lines that hold something, without their ends.
@@ -44,25 +44,17 @@ struct Reader<'t> {
     at: usize,
     /// What ends where the text ends: the file, or a line of it.
     whole: &'static str,
-    /// Keys that stand twice in their object.
-    doubled: Vec<(Span, String)>,
+    /// What is wrong, and yet does not hide where the rest begins.
+    refused: Vec<(Span, Flaw)>,
 }
 
 impl Reader<'_> {
     fn read(mut self, report: &mut Report<'_>) -> Option<Node> {
         let result = self.document();
-        for (span, key) in &self.doubled {
-            let flaw =
-                Flaw::new(Code::DuplicateKey, format!("`{}` is already set in this table", shown(key)));
-            report.error(span.clone(), "", flaw);
+        for (span, flaw) in self.refused {
+            report.unreadable(span, flaw);
         }
-        match result {
-            Ok(node) => self.doubled.is_empty().then_some(node),
-            Err((span, flaw)) => {
-                report.error(span, "", flaw);
-                None
-            }
-        }
+        result.map_err(|(span, flaw)| report.error(span, "", flaw)).ok()
     }
 
     fn document(&mut self) -> Parsed<Node> {
@@ -87,7 +79,7 @@ impl Reader<'_> {
             Some('{') => Value::Table(self.object(depth)?),
             Some('[') => Value::List(self.array(depth)?),
             Some('"') => Value::Text(self.string()?),
-            Some('-' | '0'..='9') => self.number()?,
+            Some('-' | '0'..='9') => self.number(),
             Some(c) if c.is_ascii_alphabetic() => self.word()?,
             Some('\'') => return self.fail("text goes in double quotes"),
             Some(']' | '}') => {
@@ -125,7 +117,7 @@ impl Reader<'_> {
             entries.push(Entry { key, key_span, node });
             self.space();
         }
-        self.find_doubled(&entries);
+        self.drop_doubled(&mut entries);
         Ok(Table(entries))
     }
 
@@ -143,14 +135,19 @@ impl Reader<'_> {
         Ok(items)
     }
 
-    fn find_doubled(&mut self, entries: &[Entry]) {
-        let mut sorted: Vec<&Entry> = entries.iter().collect();
-        sorted.sort_by(|a, b| a.key.cmp(&b.key).then(a.key_span.start.cmp(&b.key_span.start)));
-        let doubled = sorted.windows(2).filter_map(|pair| match pair {
-            [a, b] if a.key == b.key => Some((b.key_span.clone(), b.key.clone())),
-            _ => None,
+    /// Of equal keys the first one counts, and the others are errors.
+    fn drop_doubled(&mut self, entries: &mut Vec<Entry>) {
+        let mut seen = HashSet::new();
+        let doubled: Vec<_> = entries.iter().map(|entry| !seen.insert(entry.key.as_str())).collect();
+        let mut doubled = doubled.into_iter();
+        entries.retain(|Entry { key, key_span, .. }| {
+            let is_doubled = doubled.next() == Some(true);
+            if is_doubled {
+                let message = format!("`{}` is already set in this table", shown(key));
+                self.refused.push((key_span.clone(), Flaw::new(Code::DuplicateKey, message)));
+            }
+            !is_doubled
         });
-        self.doubled.extend(doubled);
     }
 
     fn string(&mut self) -> Parsed<String> {
@@ -228,24 +225,20 @@ impl Reader<'_> {
         }
     }
 
-    fn number(&mut self) -> Parsed<Value> {
+    fn number(&mut self) -> Value {
         let start = self.at;
         let rest = &self.text[start..];
         let len = rest.find(|c: char| !c.is_alphanumeric() && !"+-.".contains(c)).unwrap_or(rest.len());
         let text = &rest[..len];
         self.at += len;
-        let refuse = |flaw: Flaw| Err((start..start + len, flaw));
-        if !is_json_number(text) {
-            return refuse(Flaw::new(Code::Syntax, format!("{} is not a number in JSON", shown(text))));
-        }
-        let too_large = || Flaw::invalid(format!("{} is too large a number", shown(text)));
-        if text.contains(['.', 'e', 'E']) {
-            return match text.parse::<f64>() {
-                Ok(x) if x.is_finite() => Ok(Value::Float(x)),
-                Ok(_) | Err(_) => refuse(too_large()),
-            };
-        }
-        text.parse().map_or_else(|_| refuse(too_large()), |n| Ok(Value::Integer(n)))
+        let value = if !is_json_number(text) {
+            Err(Flaw::new(Code::Syntax, format!("{} is not a number in JSON", shown(text))))
+        } else if text.contains(['.', 'e', 'E']) {
+            text.parse().ok().filter(|x: &f64| x.is_finite()).map(Value::Float).ok_or_else(|| too_large(text))
+        } else {
+            text.parse().map(Value::Integer).map_err(|_| too_large(text))
+        };
+        value.unwrap_or_else(|flaw| self.refuse(start, flaw))
     }
 
     fn word(&mut self) -> Parsed<Value> {
@@ -253,19 +246,29 @@ impl Reader<'_> {
         let rest = &self.text[start..];
         let len = rest.find(|c: char| !c.is_alphanumeric() && c != '_' && c != '-').unwrap_or(rest.len());
         self.at += len;
-        let flaw = |message: String, hint: &str| {
-            Err((start..start + len, Flaw::new(Code::Syntax, message).hint(hint)))
-        };
-        match &rest[..len] {
-            "true" => Ok(Value::Bool(true)),
-            "false" => Ok(Value::Bool(false)),
-            "null" => Ok(Value::Null),
+        let flaw = |message: String, hint: &str| Flaw::new(Code::Syntax, message).hint(hint);
+        Ok(match &rest[..len] {
+            "true" => Value::Bool(true),
+            "false" => Value::Bool(false),
+            "null" => Value::Null,
             word @ ("True" | "False" | "None") => {
-                flaw(format!("{word} is Python"), "JSON writes true, false and null")
+                self.refuse(start, flaw(format!("{word} is Python"), "JSON writes true, false and null"))
             }
-            word @ ("NaN" | "Infinity") => flaw(format!("JSON has no {word}"), "leave the key out"),
-            word => flaw(format!("{} is not a value", shown(word)), "text goes in double quotes"),
-        }
+            word @ ("NaN" | "Infinity") => {
+                self.refuse(start, flaw(format!("JSON has no {word}"), "leave the key out"))
+            }
+            // Most likely text without its quotes: nobody knows where it ends.
+            word => {
+                let flaw = flaw(format!("{} is not a value", shown(word)), "text goes in double quotes");
+                return Err((start..self.at, flaw));
+            }
+        })
+    }
+
+    /// What began at `start` is wrong, and the next thing begins here.
+    fn refuse(&mut self, start: usize, flaw: Flaw) -> Value {
+        self.refused.push((start..self.at, flaw));
+        Value::Null
     }
 
     fn space(&mut self) {
@@ -309,6 +312,10 @@ impl Reader<'_> {
     fn here(&self) -> Span {
         self.at..self.at + self.peek().map_or(0, char::len_utf8)
     }
+}
+
+fn too_large(text: &str) -> Flaw {
+    Flaw::invalid(format!("{} is too large a number", shown(text)))
 }
 
 /// JSON's grammar of numbers: no leading zero, digits on both sides of the point.

@@ -3,7 +3,7 @@
 use jiff::civil;
 
 use super::{Context, diagnostic::Code};
-use crate::domain::{credits::Credits, time::Timestamp};
+use crate::domain::{credits::Credits, request::is_blank, time::Timestamp};
 
 /// Characters of a `name` or `key`: they stand in file names (255 bytes on most filesystems, with room for the
 /// template) and in one column of a table.
@@ -81,7 +81,7 @@ pub(crate) fn label(text: &str) -> Result<String, Flaw> {
 
 /// An output template. What its braces may hold is known to who writes the files.
 pub(crate) fn template(text: &str, context: &Context<'_>) -> Result<String, Flaw> {
-    if text.trim().is_empty() {
+    if text.chars().all(is_blank) {
         return Err(Flaw::invalid("it is empty").hint("leave it out for the default"));
     }
     (context.check_template)(text).map_err(Flaw::invalid)?;
@@ -105,7 +105,7 @@ pub(crate) fn tags(all: Vec<String>) -> Result<Vec<String>, Flaw> {
 
 fn short(what: &str, text: &str, max: usize) -> Result<(), Flaw> {
     let chars = text.chars().count();
-    if text.trim().is_empty() {
+    if text.chars().all(is_blank) {
         Err(Flaw::invalid(format!("{what} is empty")).hint("leave it out"))
     } else if chars > max {
         Err(Flaw::invalid(format!("{what} has {chars} characters; at most {max}")))
@@ -118,12 +118,15 @@ fn short(what: &str, text: &str, max: usize) -> Result<(), Flaw> {
 
 /// A time that is the same wherever the file is read: RFC 3339 with an offset.
 pub(crate) fn not_before(text: &str) -> Result<Timestamp, Flaw> {
-    // jiff would read over a `[Europe/Berlin]` behind the offset, whatever it says.
-    let bracketed = text.contains('[');
-    if !bracketed && let Ok(time) = text.parse::<Timestamp>() {
+    // jiff reads much more than that, and reads over a `[Europe/Berlin]` behind the offset, whatever it says.
+    if has_the_shape(text)
+        && let Ok(time) = text.parse::<Timestamp>()
+    {
         return Ok(time);
     }
-    if !bracketed && let Ok(local) = text.parse::<civil::DateTime>() {
+    if !text.contains('[')
+        && let Ok(local) = text.parse::<civil::DateTime>()
+    {
         let local = local.strftime("%Y-%m-%dT%H:%M:%S");
         return Err(Flaw::invalid(format!(
             "{text} has no offset, so it is another moment in every time zone"
@@ -132,4 +135,27 @@ pub(crate) fn not_before(text: &str) -> Result<Timestamp, Flaw> {
     }
     Err(Flaw::invalid(format!("{text:?} is not a date and time with an offset"))
         .hint("like 2026-12-24T18:00:00+01:00 or 2026-12-24T17:00:00Z"))
+}
+
+/// `2026-12-24T18:00:00.5+01:00`: with or without seconds, with a space for the T, with or without the last colon.
+fn has_the_shape(text: &str) -> bool {
+    /// Takes what is like `like`: a digit is any digit.
+    fn take<'t>(text: &'t str, like: &str) -> Option<&'t str> {
+        let (head, rest) = text.split_at_checked(like.len())?;
+        let alike = |(a, b): (u8, u8)| if b == b'0' { a.is_ascii_digit() } else { a == b };
+        head.bytes().zip(like.bytes()).all(alike).then_some(rest)
+    }
+    let whole = || {
+        let time = take(text, "0000-00-00")?.strip_prefix(['T', 't', ' '])?;
+        let mut rest = take(time, "00:00")?;
+        if let Some(behind) = take(rest, ":00") {
+            let fraction =
+                behind.strip_prefix('.').map(|f| f.trim_start_matches(|c: char| c.is_ascii_digit()));
+            rest = fraction.unwrap_or(behind);
+        }
+        let offset = rest.strip_prefix(['+', '-']);
+        let zone = offset.and_then(|zone| take(zone, "00:00").or_else(|| take(zone, "0000")));
+        zone.or_else(|| rest.strip_prefix(['Z', 'z']))
+    };
+    whole() == Some("")
 }

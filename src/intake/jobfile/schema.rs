@@ -15,14 +15,21 @@ use crate::domain::{
     request::{AspectRatio, MAX_URL_CHARS},
 };
 
+/// `is_blank`, for a class of characters. Spelled out, since validators differ about `\s`.
+macro_rules! blank {
+    () => {
+        r"\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
+    };
+}
 /// Without control characters, and not blank.
-const LABEL: &str = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$";
+const LABEL: &str =
+    concat!(r"^[^\x00-\x1f\x7f-\x9f]*[^", blank!(), r"\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$");
 /// Something besides blanks.
-const NOT_BLANK: &str = r"\S";
+const NOT_BLANK: &str = concat!("[^", blank!(), "]");
 /// As far as a pattern tells a link.
-const LINK: &str = r"^[hH][tT][tT][pP][sS]?://[^\s\x00-\x1f]+$";
-/// RFC 3339, with an offset.
-const TIME: &str = r"^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?([Zz]|[+-]\d{2}:?\d{2})$";
+const LINK: &str = concat!(r"^[hH][tT][tT][pP][sS]?://[^", blank!(), r"\x00-\x1f\x7f-\x9f]+$");
+/// RFC 3339, with an offset; as far as a pattern tells a day.
+const TIME: &str = r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])[Tt ]([01]\d|2[0-3]):[0-5]\d(:([0-5]\d|60)(\.\d{1,9})?)?([Zz]|[+-]\d{2}:?\d{2})$";
 
 /// The schema of a job file: a single job or a batch.
 pub fn schema() -> Value {

@@ -216,3 +216,125 @@ fn the_example_is_right_by_its_schema() {
     let as_json: Value = serde_json::to_value(::toml::from_str::<::toml::Table>(example).unwrap()).unwrap();
     assert!(schema_accepts(&as_json));
 }
+
+/// Values at the borders of the rules, where two ways to say one rule part first.
+#[test]
+fn values_at_the_borders_agree() {
+    let of = |key: &str, value: Value| {
+        let mut job =
+            json!({ "type": "o3-pro-image-to-video", "prompt": "A fox", "image": "https://e.com/a.jpg" });
+        job[key] = value;
+        job
+    };
+    let mut apart = Vec::new();
+    let mut hold = |key: &str, value: Value| apart.extend(agree(&of(key, value)).err());
+    for number in
+        [json!(5.0), json!(5.5), json!(1e1), json!(-0.0), json!(1e300), json!(u64::MAX), json!(i64::MAX)]
+    {
+        for key in ["duration", "priority", "takes", "max_credits", "cfg_scale"] {
+            hold(key, number.clone());
+        }
+    }
+    let links = [
+        "https://",
+        "https://e",
+        "http:///e.com",
+        "https:e.com",
+        "https:/e.com",
+        "HTTPS://E.COM",
+        "https://e.com/a b",
+        "https://e .com",
+        " https://e.com",
+        "https://e.com ",
+        "https://e.com/\u{85}",
+        "https://e.com/\u{a0}",
+        "https://[::1]/",
+        "https://u:p@e.com",
+        "//e.com",
+        "https://e.com/\u{feff}",
+        "https://\u{feff}e.com",
+        "https://e.com/%zz",
+        "https://-",
+        "https://.",
+        "https://e.com\\a",
+        "https://e.com/雪",
+        "https://雪.jp/",
+        "https://e_com",
+        "https://e.com/<>",
+        "data:image/png;base64,AA",
+    ];
+    for link in links {
+        hold("image", json!(link));
+    }
+    let times = [
+        "2026-12-24T18:00:00Z",
+        "2026-12-24T18:00:00z",
+        "2026-12-24t18:00:00Z",
+        "2026-12-24 18:00:00Z",
+        "2026-12-24T18:00Z",
+        "2026-12-24T18Z",
+        "20261224T180000Z",
+        "2026-12-24T23:59:60Z",
+        "2026-12-24T24:00:00Z",
+        "2026-13-01T00:00:00Z",
+        "2026-12-24T18:00:00+0100",
+        "2026-12-24T18:00:00+01",
+        "2026-12-24T18:00:00+25:00",
+        "2026-12-24T18:00:00+01:00:30",
+        "2026-12-24T18:00:00-00:00",
+        "2026-12-24T18:00:00.1234567890Z",
+        "2026-12-24T18:00:00,5Z",
+        "+002026-12-24T18:00:00Z",
+        "-000001-12-24T18:00:00Z",
+        "10000-01-01T00:00:00Z",
+        "0000-01-01T00:00:00Z",
+        "2026-12-24T18:00:00Z ",
+        " 2026-12-24T18:00:00Z",
+        "2026-12-24T18:00:00+01:00[Europe/Berlin]",
+        "2026-358T18:00:00Z",
+        "2026-W52-4T18:00:00Z",
+        "2026-12-24",
+        "",
+    ];
+    for time in times {
+        hold("not_before", json!(time));
+    }
+    for text in [
+        "\u{85}",
+        "a\u{85}",
+        "\u{a0}",
+        "\u{200b}",
+        "\u{feff}",
+        "\u{2028}",
+        "a\u{2028}b",
+        "a\u{7f}",
+        "a\u{9f}b",
+        "\t",
+        "a\0",
+        "\u{1680}",
+        "\u{180e}",
+        "\u{3000}",
+        "😀",
+    ] {
+        for key in ["name", "key", "prompt", "negative_prompt", "output"] {
+            hold(key, json!(text));
+        }
+        hold("tags", json!([text]));
+    }
+    for (key, max) in [("name", 200), ("key", 200), ("prompt", 2500), ("negative_prompt", 2500)] {
+        for n in [max - 1, max, max + 1] {
+            hold(key, json!("😀".repeat(n)));
+        }
+    }
+    assert!(apart.is_empty(), "{}", apart.join("\n\n"));
+
+    // No pattern knows what a host is, or how long February is: there the reader alone refuses.
+    for host in
+        ["[::1", "e.com:99999", "e.com:x", "%zz", "256.1.1.1", "xn--a", "?a", "#", "@/", "e|com", "a<b"]
+    {
+        agree(&of("image", json!(format!("https://{host}")))).expect_err(host);
+    }
+    for time in ["2026-02-30T00:00:00Z", "9999-12-31T23:59:59Z"] {
+        agree(&of("not_before", json!(time))).expect_err(time);
+    }
+}

@@ -18,13 +18,14 @@ pub(super) fn read(text: &str, report: &mut Report<'_>) -> Option<Node> {
         refuse(text, &errors, report);
         return None;
     }
-    match (Reader { text }).table(root.get_ref(), 0) {
+    let mut reader = Reader { text, report };
+    match reader.table(root.get_ref(), 0) {
         Ok(table) => {
             let anchor = table.get("type").or(table.0.first()).map_or(0..0, |entry| entry.key_span.clone());
             Some(Node { span: anchor, value: Value::Table(table) })
         }
         Err((span, flaw)) => {
-            report.error(span, "", flaw);
+            reader.report.error(span, "", flaw);
             None
         }
     }
@@ -68,12 +69,13 @@ fn inside(text: &str, span: Option<Span>) -> Span {
     text.floor_char_boundary(span.start.min(end))..end
 }
 
-struct Reader<'t> {
+struct Reader<'t, 'r, 'f> {
     text: &'t str,
+    report: &'r mut Report<'f>,
 }
 
-impl Reader<'_> {
-    fn table(&self, table: &DeTable<'_>, depth: usize) -> Result<Table, (Span, Flaw)> {
+impl Reader<'_, '_, '_> {
+    fn table(&mut self, table: &DeTable<'_>, depth: usize) -> Result<Table, (Span, Flaw)> {
         let mut entries = Vec::with_capacity(table.len());
         for (key, value) in table {
             let node = self.node(value, depth + 1)?;
@@ -88,26 +90,21 @@ impl Reader<'_> {
         Ok(Table(entries))
     }
 
-    fn node(&self, value: &Spanned<DeValue<'_>>, depth: usize) -> Result<Node, (Span, Flaw)> {
+    fn node(&mut self, value: &Spanned<DeValue<'_>>, depth: usize) -> Result<Node, (Span, Flaw)> {
         let span = inside(self.text, Some(value.span()));
         if depth > MAX_DEPTH {
             return Err((span, too_deep()));
         }
-        let out_of_range = || {
-            let number = self.text.get(span.clone()).unwrap_or_default();
-            (span.clone(), Flaw::invalid(format!("{number} is too large a number")))
-        };
         let value = match value.get_ref() {
             DeValue::String(text) => Value::Text(text.to_string()),
             DeValue::Boolean(b) => Value::Bool(*b),
             DeValue::Datetime(_) => Value::Date(self.text.get(span.clone()).unwrap_or_default().to_owned()),
-            DeValue::Integer(n) => {
-                Value::Integer(i64::from_str_radix(n.as_str(), n.radix()).map_err(|_| out_of_range())?)
-            }
+            DeValue::Integer(n) => i64::from_str_radix(n.as_str(), n.radix())
+                .map_or_else(|_| self.too_large(&span), Value::Integer),
             // `inf` and `nan` are TOML; whoever wants a number refuses them. 1e999 is a mistake.
             DeValue::Float(n) => match n.as_str().parse::<f64>() {
                 Ok(x) if x.is_finite() || n.as_str().contains(['n', 'N']) => Value::Float(x),
-                Ok(_) | Err(_) => return Err(out_of_range()),
+                Ok(_) | Err(_) => self.too_large(&span),
             },
             DeValue::Array(items) => {
                 Value::List(items.iter().map(|item| self.node(item, depth + 1)).collect::<Result<_, _>>()?)
@@ -115,5 +112,12 @@ impl Reader<'_> {
             DeValue::Table(table) => Value::Table(self.table(table, depth)?),
         };
         Ok(Node { span, value })
+    }
+
+    /// The rest of the file is looked at all the same.
+    fn too_large(&mut self, span: &Span) -> Value {
+        let number = shown(self.text.get(span.clone()).unwrap_or_default());
+        self.report.unreadable(span.clone(), Flaw::invalid(format!("{number} is too large a number")));
+        Value::Null
     }
 }

@@ -20,6 +20,7 @@ pub(super) struct Node {
 
 #[derive(Debug)]
 pub(super) enum Value {
+    /// JSON's, and what stands for a value that can't be read: its error is in the report.
     Null,
     Bool(bool),
     Integer(i64),
@@ -70,8 +71,19 @@ impl Node {
         }
     }
 
+    /// Also `5.0`, which many programs write for 5.
     pub fn integer(&self) -> Result<i64, Flaw> {
-        if let Value::Integer(n) = self.value { Ok(n) } else { Err(self.not("a whole number")) }
+        if let Value::Integer(n) = self.value {
+            return Ok(n);
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "a whole number that is far from the bounds")]
+        if let Value::Float(n) = self.value
+            && n.fract() == 0.0
+            && n.abs() < 1e15
+        {
+            return Ok(n as i64);
+        }
+        Err(self.not("a whole number"))
     }
 
     pub fn number(&self) -> Result<f64, Flaw> {

@@ -104,13 +104,15 @@ async fn row(store: &Store, id: JobId) -> Option<Row> {
 }
 
 fn found(path: PathBuf, jobs: &[JobFacts], sandbox: &Sandbox) -> Found {
-    // The rig's template names a video by its job.
-    let owner = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".mp4")?.parse().ok());
+    // The rig's template names a video by its job; the second of one is called so.
+    let stem = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".mp4")).unwrap_or_default();
+    let (owner, number) = stem.split_once('-').unwrap_or((stem, "1"));
+    let (owner, number) = (owner.parse().ok(), number.parse().unwrap_or(u32::MAX));
     let job = owner.and_then(|owner| {
         jobs.iter().filter_map(|job| job.row.as_ref()).find(|row| row.job.id == JobId(owner))
     });
     let task = job.and_then(|row| row.job.state.task());
-    let wanted = task.and_then(|task| sandbox.video(task.as_str(), 1));
+    let wanted = task.and_then(|task| sandbox.video(task.as_str(), number));
     Found { content: fs::read(&path).unwrap(), path, wanted }
 }
 

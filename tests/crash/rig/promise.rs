@@ -1,7 +1,7 @@
 //! The promise, line by line: facts in, broken lines out. Pure, so that it can be shown to notice what it should.
 
 use klingd::domain::{Charge, Credits, Outcome, State};
-use klingd::store::view::AttemptRow;
+use klingd::store::{download::Output, view::AttemptRow};
 use serde_json::Value;
 
 use super::facts::{Facts, Found, JobFacts, Row};
@@ -87,10 +87,14 @@ fn torn(file: &Found) -> Option<String> {
 
 /// What a job that is called done lacks.
 fn unfinished(row: &Row, files: &[Found]) -> Vec<String> {
+    if row.outputs.is_empty() {
+        return vec!["done without a video".to_owned()];
+    }
+    row.outputs.iter().flat_map(|output| lacking(row, output, files)).collect()
+}
+
+fn lacking(row: &Row, output: &Output, files: &[Found]) -> Vec<String> {
     let mut lacks = Vec::new();
-    let [output] = row.outputs.as_slice() else {
-        return vec![format!("done with {} videos", row.outputs.len())];
-    };
     let Some(recorded) = &output.file else { return vec!["done without a file".to_owned()] };
     match files.iter().find(|file| file.path.to_str() == Some(&recorded.path)) {
         Some(file) if file.content.len() as u64 == recorded.bytes => {}

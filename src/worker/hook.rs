@@ -1,0 +1,137 @@
+//! The hook lane: runs the programs that are told what happened, the calls of each in turn. A hook that fails, hangs or is
+//! missing costs a warning and a few tries, and never changes a job.
+
+mod program;
+
+use std::{collections::HashSet, path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::Result;
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use self::program::Ended;
+use super::{Lane, Look};
+use crate::{
+    clock::Clock,
+    domain::{Job, hook::next_try},
+    store::{Store, StoreError, download::Output, hook::HookCall},
+};
+
+/// A program that is told what happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hook {
+    /// By which its calls know it.
+    pub name: String,
+    /// The program, by its whole path.
+    pub program: String,
+    /// Its arguments; no shell reads them.
+    pub arguments: Vec<String>,
+    /// After this long it is killed.
+    pub timeout: Duration,
+}
+
+/// The JSON of a job, as commands print it.
+pub type Describe = fn(&Job, &[Output]) -> Value;
+
+/// Calls hooks.
+pub struct HookLane {
+    /// The database.
+    pub store: Store,
+    /// The clock.
+    pub clock: Clock,
+    /// All of them, each by a name of its own.
+    pub hooks: Vec<Arc<Hook>>,
+    /// Where they run.
+    pub directory: PathBuf,
+    /// How a job is told.
+    pub describe: Describe,
+    /// Whether the queue is the sandbox's: whoever is told must be able to tell.
+    pub sandbox: bool,
+    /// Ends programs that run: a stop does not wait for them.
+    pub stop: CancellationToken,
+}
+
+impl Lane for HookLane {
+    // The calls of one hook are made one after the other: no script needs a lock, and the order is that of what happened.
+    type Key = String;
+    type Work = (Arc<Hook>, HookCall);
+
+    fn name(&self) -> &'static str {
+        "hook"
+    }
+
+    fn width(&self) -> usize {
+        self.hooks.len()
+    }
+
+    fn bell(&self) -> &Notify {
+        &self.store.bells().hook
+    }
+
+    async fn look(&self, _: usize, busy: &HashSet<String>) -> Result<Look<String, Self::Work>> {
+        let now = self.clock.now();
+        let mut work = Vec::new();
+        for hook in self.hooks.iter().filter(|hook| !busy.contains(&hook.name)) {
+            if let Some(call) = self.store.next_hook_call(&hook.name, now).await? {
+                work.push((hook.name.clone(), (Arc::clone(hook), call)));
+            }
+        }
+        Ok(Look { work, next_at: self.store.next_hook_call_at(now).await? })
+    }
+
+    async fn step(&self, (hook, call): Self::Work) -> Result<()> {
+        let Some(event) = self.event(&call).await? else {
+            // Its job was pruned meanwhile: there is nothing left to tell.
+            return Ok(self.store.end_hook_call(call.id).await?);
+        };
+        let ended = program::run(&hook, &self.directory, call.event, &event, &self.stop).await;
+        let (name, word, job) = (&hook.name, call.event.as_str(), call.job.map(|job| job.0));
+        let why = match ended {
+            Ended::Well => {
+                debug!(hook = name, event = word, job.id = job, "hook {name} was told of {word}");
+                return Ok(self.store.end_hook_call(call.id).await?);
+            }
+            // As if it had not begun: the next start calls it again.
+            Ended::Stopped => return Ok(()),
+            Ended::Badly(why) => why,
+        };
+        match next_try(call.failures + 1, self.clock.now()) {
+            Some(at) => {
+                warn!(hook = name, event = word, job.id = job, error = ?why, "hook {name} failed on {word}; it is called again at {at}");
+                self.store.put_off_hook_call(call.id, at).await?;
+            }
+            None => {
+                warn!(hook = name, event = word, job.id = job, error = ?why, "hook {name} failed on {word} for the last time: it is not told of this any more");
+                self.store.end_hook_call(call.id).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl HookLane {
+    /// What the program reads; nothing when its job is gone.
+    async fn event(&self, call: &HookCall) -> Result<Option<Value>> {
+        let mut event = json!({
+            "event": call.event.as_str(),
+            "id": call.id,
+            "at": call.at.to_string(),
+            "hook": call.hook,
+            "try": call.failures + 1,
+            "sandbox": self.sandbox,
+        });
+        if let Some(id) = call.job {
+            match self.store.job(id).await {
+                Ok(job) => event["job"] = (self.describe)(&job, &self.store.outputs(id).await?),
+                Err(StoreError::NoSuchJob(_)) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if let (Value::Object(event), Some(Value::Object(detail))) = (&mut event, call.detail.clone()) {
+            event.extend(detail);
+        }
+        Ok(Some(event))
+    }
+}
