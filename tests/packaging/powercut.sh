@@ -96,12 +96,14 @@ boot() {
 running() { kill -0 "$(cat "$work/qemu")" 2>/dev/null; }
 charges() { ledger && python3 -c "import json; print(len(json.load(open('$work/ledger.json'))['charges']))"; }
 
-# Boots, waits until so many renders were paid in this life of the machine, and pulls the plug.
+# Boots, waits until so many renders were paid in this life of the machine, and pulls the plug: at once, while the answers
+# are on the wire, or some seconds later, while tasks are looked at and videos fetched.
 power_cut() {
     local boot=$1 more=$2 from
     from=$(charges)
     boot "$boot"
     within "$boot_limit_s" has_paid $((from + more))
+    sleep $((boot * 7 % 10))
     kill -9 "$(cat "$work/qemu")"
     within 10 not running
     echo "cut $boot after $(charges) charges"
@@ -130,10 +132,10 @@ lost_what_nobody_synced() {
 no_leftovers() {
     not grep -rqa sandbox-key "$work/mnt/var/lib/klingd" "$work/mnt/var/log"
     [ -z "$(find "$work/mnt/var/lib/klingd" -name '*.part')" ]
-    python3 - "$work/mnt/var/lib/klingd/klingd.db" <<'PY'
+    python3 - "$work/mnt/var/lib/klingd/klingd.db" "$work/klingd.db" <<'PY'
 import shutil, sqlite3, sys
-shutil.copy(sys.argv[1], "/tmp/klingd-rig.db")
-db = sqlite3.connect("/tmp/klingd-rig.db")
+shutil.copy(sys.argv[1], sys.argv[2])
+db = sqlite3.connect(sys.argv[2])
 assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 assert db.execute("PRAGMA foreign_key_check").fetchall() == []
 PY
