@@ -36,7 +36,7 @@ share() {
     gzip -9n <CHANGELOG.md >"$share/doc/klingd/changelog.gz"
     if has_verb "$klingd" man; then
         mkdir -p "$share/man/man1"
-        "$klingd" config man "$share/man/man1" >&2
+        "$klingd" config man "$share/man/man1" >/dev/null
         gzip -9n "$share"/man/man1/*
     fi
     if has_verb "$klingd" completions; then
