@@ -1,8 +1,10 @@
 //! Downloads beside their peers on loopback: 1 GiB in one file, and 1,000 files of 1 MB, all verified or hashed, and fsynced.
 //!
 //! The server is a process of its own (this very program), and each way of downloading another, so that their CPU and
-//! memory are theirs. The ways take turns, and the medians are compared: only ratios of one run mean anything. curl and
-//! aria2c take part where they are installed.
+//! memory are theirs. The ways take turns, and each is compared with bare reqwest of the same round: only such ratios mean
+//! anything. curl and aria2c take part where they are installed; nothing is installed from here.
+//!
+//! Goals: one file klingd ≥ 0.75 of bare and ≥ 1.5 × curl with sha256sum; 1,000 files ≥ 0.8 of bare and ahead of curl.
 //!
 //! `cargo bench --bench download -- [--rounds 3] [--large 1073741824] [--files 1000] [--small 1000000]`
 
@@ -59,9 +61,10 @@ fn compare(all: &[String]) -> Result<()> {
     let stdout = server.stdout.take().ok_or("the server has no stdout")?;
     std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut port)?;
     let url = format!("http://127.0.0.1:{}", port.trim());
-    let large_ways = [Way::Klingd, Way::Bare, Way::Curl, Way::Aria2];
-    let one = measure(&large_ways, &format!("{url}/large.mp4"), 1, large, rounds);
-    let many = one.and_then(|()| measure(&large_ways, &format!("{url}/small.mp4"), files, small, rounds));
+    let mut ways = vec![Way::Klingd, Way::Bare, Way::Curl, Way::Aria2];
+    ways.retain(|way| way.is_there());
+    let one = measure(&ways, &format!("{url}/large.mp4"), 1, large, rounds);
+    let many = one.and_then(|()| measure(&ways, &format!("{url}/small.mp4"), files, small, rounds));
     server.kill()?;
     server.wait()?;
     many
@@ -101,7 +104,10 @@ impl Way {
         Ok(match (self, files) {
             (Way::Klingd, _) => itself("klingd")?,
             (Way::Bare, _) => itself("bare")?,
-            (Way::Curl, 1) => shell(format!("curl -sSf -o v.mp4 {url} && sha256sum v.mp4 && sync -f v.mp4")),
+            (Way::Curl, 1) => {
+                // The file alone: what others have written meanwhile is not curl's to wait for.
+                shell(format!("curl -sSf -o v.mp4 {url} && sha256sum v.mp4 && sync v.mp4 ."))
+            }
             (Way::Curl, _) => {
                 let list: String =
                     (0..files).map(|n| format!("url=\"{url}?{n}\"\noutput=\"{n}.mp4\"\n")).collect();
@@ -111,51 +117,69 @@ impl Way {
             (Way::Aria2, _) => {
                 let list: String = (0..files).map(|n| format!("{url}?{n}\n out={n}.mp4\n")).collect();
                 std::fs::write(dir.join("list"), list)?;
-                shell(format!("aria2c -q -j{AT_ONCE} -i list && sync -f ."))
+                let sync = if files == 1 { "sync 0.mp4 ." } else { "sync -f ." };
+                shell(format!("aria2c -q -j{AT_ONCE} --file-allocation=falloc -i list && {sync}"))
             }
         })
     }
 
+    /// Whether it can take part; says so if not.
     fn is_there(self) -> bool {
-        let program = match self {
+        let (program, package) = match self {
             Way::Klingd | Way::Bare => return true,
-            Way::Curl => "curl",
-            Way::Aria2 => "aria2c",
+            Way::Curl => ("curl", "curl"),
+            Way::Aria2 => ("aria2c", "aria2"),
         };
         let asked =
             Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-        asked.is_ok_and(|status| status.success())
+        let there = asked.is_ok_and(|status| status.success());
+        if !there {
+            println!("{program} is not installed: skipped (apt-get install {package})");
+        }
+        there
     }
 }
 
 fn measure(ways: &[Way], url: &str, files: u64, bytes: u64, rounds: u64) -> Result<()> {
-    println!("{files} × {bytes} bytes, {rounds} rounds");
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or_default();
+    println!("{files} × {bytes} bytes, {rounds} rounds, {AT_ONCE} at once, load at the start {load}");
     let mut runs: BTreeMap<Way, Vec<Run>> = BTreeMap::new();
-    for _ in 0..rounds {
-        for way in ways.iter().filter(|way| way.is_there()) {
+    for round in 0..usize::try_from(rounds)? {
+        // Whoever is first finds other memory and another disk than the next: the order goes round.
+        let first = round % ways.len();
+        for way in ways[first..].iter().chain(&ways[..first]) {
             let dir = tempfile::tempdir_in(std::env::current_dir()?)?;
             let run = Run::of(way.command(url, dir.path(), files)?, dir.path())?;
             runs.entry(*way).or_default().push(run);
         }
     }
-    let bare = median(&runs[&Way::Bare]);
+    let bare = &runs[&Way::Bare];
     for (way, runs) in &runs {
-        let wall = median(runs);
-        let middle = |of: fn(&Run) -> f64| {
-            let mut all: Vec<f64> = runs.iter().map(of).collect();
-            all.sort_by(f64::total_cmp);
-            all[all.len() / 2]
-        };
+        let rate = |run: &Run| (files * bytes) as f64 / 1e6 / run.wall_s;
+        let ratios = sorted(runs.iter().zip(bare).map(|(run, bare)| bare.wall_s / run.wall_s));
         println!(
-            "  {:<44} {:>6.0} MB/s  {:.2} of bare  CPU {:.2} s  peak RSS {:.0} MB",
+            "  {:<44} {:>6.0} MB/s  {:.2} of bare ({:.2} to {:.2})  CPU {:.2} s  peak RSS {:.0} MB",
             way.name(files),
-            (files * bytes) as f64 / 1e6 / wall,
-            bare / wall,
-            middle(|run| run.cpu_s),
-            middle(|run| run.peak_mb),
+            middle(&sorted(runs.iter().map(rate))),
+            middle(&ratios),
+            ratios.first().copied().unwrap_or(f64::NAN),
+            ratios.last().copied().unwrap_or(f64::NAN),
+            middle(&sorted(runs.iter().map(|run| run.cpu_s))),
+            middle(&sorted(runs.iter().map(|run| run.peak_mb))),
         );
     }
     Ok(())
+}
+
+fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut all: Vec<f64> = values.collect();
+    all.sort_by(f64::total_cmp);
+    all
+}
+
+fn middle(sorted: &[f64]) -> f64 {
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// One run of one way.
@@ -190,16 +214,11 @@ impl Run {
         }
         // A program may say for itself what of its time counts.
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        let wall_s = said.lines().find_map(|l| l.strip_prefix("wall ")?.parse().ok()).unwrap_or(wall_s);
+        let word = |name: &str| said.lines().find_map(|l| l.strip_prefix(name)?.parse::<f64>().ok());
+        let wall_s = word("wall ").unwrap_or(wall_s);
         let used = std::fs::read_to_string(used).unwrap_or_default();
         let numbers: Vec<f64> = used.split_whitespace().filter_map(|n| n.parse().ok()).collect();
         let at = |n: usize| numbers.get(n).copied().unwrap_or(f64::NAN);
-        Ok(Self { wall_s, cpu_s: at(0) + at(1), peak_mb: at(2) / 1024.0 })
+        Ok(Self { wall_s, cpu_s: word("cpu ").unwrap_or(at(0) + at(1)), peak_mb: at(2) / 1024.0 })
     }
-}
-
-fn median(runs: &[Run]) -> f64 {
-    let mut all: Vec<f64> = runs.iter().map(|run| run.wall_s).collect();
-    all.sort_by(f64::total_cmp);
-    all[all.len() / 2]
 }

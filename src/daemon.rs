@@ -1,14 +1,19 @@
 //! The composition root: builds everything, spawns it, supervises it and stops it in order. The only spawner besides the
 //! loop in `worker`, which spawns its steps.
 
+mod endpoint;
+mod health;
+mod lanes;
 mod notify;
+mod reload;
 mod settings;
 mod tasks;
+mod watchdog;
 
 use std::{
     io::{self, ErrorKind},
     path::Path,
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::Duration,
 };
 
@@ -17,40 +22,36 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-pub use self::settings::{api_settings, claim_policy, output_settings};
 use self::{
-    settings::{
-        download_policy, gate_policy, hooks, inbox_settings, media_settings, poll_policy, poll_settings,
-        room_settings,
-    },
+    endpoint::Desk,
+    health::Phase,
+    lanes::{Ground, Live, answers, hook_names},
+    notify::News,
+    reload::Swap,
     tasks::Tasks,
+    watchdog::Hung,
+};
+pub use self::{
+    lanes::{download_lane, room, submit_lane},
+    reload::Reload,
+    settings::{api_settings, claim_policy, output_settings},
 };
 pub use crate::worker::download::OutputSettings;
 use crate::{
     clock::Clock,
-    config::{ApiKey, Config, OnInternalError, OnUncleanStop},
+    config::{ApiKey, Config, OnUncleanStop},
     disk::{self, lock::DirLock},
     domain::{
         Timestamp,
         hold::{Hold, HoldName},
     },
-    intake::inbox::Inbox,
-    provider::{Api, Media},
-    store::{
-        Access, Store, StoreError, World, doorbell::Doorbell, idle::Rest, open::OpenError,
-        submit::ClaimPolicy,
-    },
+    intake::inbox::{self, Inbox},
+    provider::Api,
+    store::{Access, Store, StoreError, World, doorbell::Doorbell, idle::Rest, open::OpenError},
     worker::{
         answer::Answers,
-        download::DownloadLane,
-        errand::ErrandLane,
-        evidence::Spool,
-        hook::{Describe, HookLane},
-        poll::PollLane,
+        hook::Describe,
         recover::{Recovered, recover},
-        room::Room,
-        schedules::Schedules,
-        submit::{SubmitLane, SubmitSettings},
     },
 };
 
@@ -95,7 +96,7 @@ pub enum Failure {
     Broke(anyhow::Error),
 }
 
-/// Runs the daemon until `stop`, or until idle.
+/// Runs the daemon until `stop`, or until idle, with this configuration to its end.
 pub async fn run(
     config: &Config,
     key: &ApiKey,
@@ -103,20 +104,35 @@ pub async fn run(
     clock: Clock,
     stop: CancellationToken,
 ) -> std::result::Result<Ended, Failure> {
+    run_reloading(config, key, options, Reload::never(), clock, stop).await
+}
+
+/// The same, and reads the configuration again when it is asked to.
+pub async fn run_reloading(
+    config: &Config,
+    key: &ApiKey,
+    options: Options,
+    reload: Reload,
+    clock: Clock,
+    stop: CancellationToken,
+) -> std::result::Result<Ended, Failure> {
     let _lock = lock(&config.data_dir, clock).map_err(at_start)?;
     let (store, writer) = Store::open(&config.database(), Access::Migrate).await.map_err(refused)?;
     let mut tasks = Tasks::new(stop.clone());
     tasks.writer(writer.run());
+    let ground = Ground { store, clock, stop };
     let ended = async {
-        store.stamp(&config.database(), options.world).await.map_err(refused)?;
-        let lanes = build(config, key, &store, options, clock, &stop).await?;
-        serve(lanes, &store, config, options, clock, &mut tasks, &stop).await.map_err(Failure::Broke)
+        ground.store.stamp(&config.database(), options.world).await.map_err(refused)?;
+        let live = Live::begin(config, key, options, &ground).await?;
+        serve(live, &ground, options, reload, &mut tasks).await.map_err(Failure::Broke)
     }
     .await;
-    // In order: no new work, the lanes' steps in hand, then the writer that they report to, then the lock.
-    stop.cancel();
+    // In order: no new work, the lanes' steps in hand and who tells of them, then the writer that they report to, then the
+    // lock.
+    ground.stop.cancel();
     let lanes = tasks.join_lanes().await;
-    drop(store);
+    tasks.join_witnesses().await;
+    drop(ground);
     let writer = tasks.join_writer().await;
     let ended = ended?;
     lanes.and(writer).map_err(Failure::Broke)?;
@@ -149,123 +165,6 @@ pub fn lock(data_dir: &Path, clock: Clock) -> Result<DirLock> {
     Ok(DirLock::acquire(data_dir, &who)?)
 }
 
-struct Lanes {
-    submit: Arc<SubmitLane>,
-    poll: Arc<PollLane>,
-    download: Arc<DownloadLane>,
-    errand: Arc<ErrandLane>,
-    hook: Option<Arc<HookLane>>,
-}
-
-async fn build(
-    config: &Config,
-    key: &ApiKey,
-    store: &Store,
-    options: Options,
-    clock: Clock,
-    stop: &CancellationToken,
-) -> std::result::Result<Lanes, Failure> {
-    disk::create_root(&config.spool_dir()).map_err(|e| at_start(e.into()))?;
-    disk::create_root(&config.staging_dir()).map_err(|e| at_start(e.into()))?;
-    if !store.knows_root(&config.videos_root().to_string_lossy()).await.map_err(refused)? {
-        // A root that was one before and is gone is waited for; one that can't be made is a mistake in the configuration.
-        disk::create_root(config.videos_root()).map_err(|e| at_start(e.into()))?;
-    }
-    let api = Arc::new(Api::new(&api_settings(config, key)).map_err(|e| at_start(e.into()))?);
-    let submit = submit_lane(config, key, store, Arc::clone(&api), clock);
-    // What one lane learns the other knows.
-    let schedules = submit.answers.schedules.clone();
-    let polls = poll_settings(config, key);
-    let poll = Arc::new(PollLane::new(store.clone(), Arc::clone(&api), clock, schedules, polls));
-    let room = Arc::clone(&submit.room);
-    let download = download_lane(config, store, room, clock, stop).map_err(at_start)?;
-    Ok(Lanes {
-        submit: Arc::new(submit),
-        poll: Arc::clone(&poll),
-        download: Arc::new(download),
-        errand: Arc::new(ErrandLane { store: store.clone(), api, clock, polls: poll }),
-        hook: hook_lane(config, store, options, clock, stop),
-    })
-}
-
-/// The hook lane, where somebody wants to be told something.
-fn hook_lane(
-    config: &Config,
-    store: &Store,
-    options: Options,
-    clock: Clock,
-    stop: &CancellationToken,
-) -> Option<Arc<HookLane>> {
-    let hooks = hooks(config);
-    let lane = || HookLane {
-        store: store.clone(),
-        clock,
-        hooks,
-        directory: config.data_dir.clone(),
-        describe: options.describe,
-        sandbox: options.world == World::Sandbox,
-        stop: stop.clone(),
-    };
-    (!config.hooks.is_empty()).then(|| Arc::new(lane()))
-}
-
-/// What watches the places of the videos.
-pub fn room(config: &Config, store: &Store, clock: Clock) -> Arc<Room> {
-    Arc::new(Room::new(store.clone(), clock, spool(config), room_settings(config)))
-}
-
-/// The download lane by itself.
-///
-/// # Errors
-/// A template with a mistake, or an HTTP client that can't be made.
-pub fn download_lane(
-    config: &Config,
-    store: &Store,
-    room: Arc<Room>,
-    clock: Clock,
-    stop: &CancellationToken,
-) -> Result<DownloadLane> {
-    Ok(DownloadLane {
-        store: store.clone(),
-        media: Arc::new(Media::new(&media_settings(config))?),
-        clock,
-        policy: download_policy(config),
-        output: output_settings(config)?,
-        room,
-        workers: config.download.workers,
-        max_bytes: config.download.max_bytes,
-        stop: stop.clone(),
-        cleared_at: Mutex::default(),
-    })
-}
-
-/// The submit lane by itself.
-pub fn submit_lane(config: &Config, key: &ApiKey, store: &Store, api: Arc<Api>, clock: Clock) -> SubmitLane {
-    SubmitLane {
-        answers: answers(config, store, Some(Arc::clone(&api)), clock),
-        api,
-        policy: claim_policy(config, &key.fingerprint()),
-        settings: SubmitSettings { workers: config.submit.workers },
-        room: room(config, store, clock),
-    }
-}
-
-fn spool(config: &Config) -> Spool {
-    Spool::new(config.spool_dir(), config.data_dir.join("reserve"))
-}
-
-fn answers(config: &Config, store: &Store, api: Option<Arc<Api>>, clock: Clock) -> Answers {
-    Answers {
-        store: store.clone(),
-        clock,
-        spool: spool(config),
-        api,
-        gate: gate_policy(config),
-        hold_on_internal_error: config.submit.on_internal_error == OnInternalError::Hold,
-        schedules: Schedules::new(store.clone(), poll_policy(config), config.poll.max_per_second),
-    }
-}
-
 /// What a start does first, for a command that finds no daemon: spooled answers are replayed, and what was on the wire
 /// is put in doubt. Works without a key. Refuses while somebody holds the data directory, and while there is an answer
 /// that this user can't read: it may say what a person is about to decide.
@@ -293,55 +192,113 @@ pub async fn recover_alone(config: &Config, store: &Store, clock: Clock) -> Resu
     recover_and_hold(&answers, config).await
 }
 
+/// What a run tells others, and hears from them.
+struct Wires {
+    live: watch::Sender<Arc<Live>>,
+    inbox: watch::Sender<Arc<inbox::Settings>>,
+    refused: watch::Sender<Option<String>>,
+    phase: watch::Sender<Phase>,
+    hung: watch::Sender<Hung>,
+}
+
 async fn serve(
-    lanes: Lanes,
-    store: &Store,
-    config: &Config,
+    live: Live,
+    ground: &Ground,
     options: Options,
-    clock: Clock,
+    reload: Reload,
     tasks: &mut Tasks,
-    stop: &CancellationToken,
 ) -> Result<Ended> {
-    let started = clock.now();
+    let Ground { store, clock, stop } = ground;
+    let (started, config) = (clock.now(), live.config.clone());
+    let wires = Wires {
+        inbox: watch::Sender::new(Arc::clone(&live.inbox)),
+        live: watch::Sender::new(Arc::new(live)),
+        refused: watch::Sender::new(None),
+        phase: watch::Sender::new(Phase::Recovering),
+        hung: watch::Sender::new(None),
+    };
+    let now = wires.live.subscribe();
+    open_endpoint(&config, ground, &wires, tasks).await;
     // Before recovery: what it puts in doubt is told.
-    store.keep_hooks(config.hooks.iter().map(|hook| (hook.name.clone(), hook.on.clone())).collect()).await?;
-    recover_and_hold(&lanes.submit.answers, config).await?;
+    store.keep_hooks(hook_names(&config)).await?;
+    let answers = &Arc::clone(&now.borrow().submit).answers;
+    recover_and_hold(answers, &config).await?;
     // A disk that has room by now must not look, to whoever asks whether anything moves, like one that is full.
-    lanes.submit.room.look().await?;
+    let room = Arc::clone(&now.borrow().submit.room);
+    room.look().await?;
     for Hold { name, since, why, .. } in store.holds().await?.into_iter().filter(|h| h.holds(started)) {
         warn!(hold = name.as_str(), %since, why, "nothing is submitted: {}", name.remedy());
     }
-    let policy = lanes.submit.policy.clone();
+    let files_wait = start(&config, ground, &wires, tasks).await?;
+    let (mut hung, phase) = (wires.hung.subscribe(), wires.phase.clone());
+    tell_the_manager(ground, &wires, tasks);
+    let Wires { live, inbox, refused, .. } = wires;
+    tasks.beside("reload", reload::run(reload, Swap { live, inbox, refused }, ground.clone()));
+    phase.send_replace(Phase::Serving);
+    info!(data_dir = %config.data_dir.display(), base_url = %config.api.base_url, "klingd is running");
+    let ended = tokio::select! {
+        // First, since a stop also ends the tasks: whoever looked at them before would call that unexpected.
+        biased;
+        () = stop.cancelled() => Ok(Ended::Stopped),
+        Ok(hung) = hung.wait_for(Hung::is_some) => {
+            Err(anyhow!("{}", hung.as_deref().unwrap_or_default()))
+        }
+        error = tasks.first_end() => Err(error),
+        idle = idle(store, now, files_wait, started, *clock), if options.until_idle => idle,
+    };
+    phase.send_replace(Phase::Stopping);
+    ended
+}
+
+async fn open_endpoint(config: &Config, ground: &Ground, wires: &Wires, tasks: &mut Tasks) {
+    let Some(address) = config.metrics.listen else { return };
+    let Some(listener) = endpoint::listen(address).await else { return };
+    let desk = Desk::new(ground.clone(), wires.live.subscribe(), wires.phase.subscribe());
+    tasks.witness("metrics", |over| endpoint::serve(listener, desk, over));
+}
+
+/// Starts the work; says whether files of the inbox are about to be taken.
+async fn start(
+    config: &Config,
+    ground: &Ground,
+    wires: &Wires,
+    tasks: &mut Tasks,
+) -> Result<watch::Receiver<bool>> {
+    let Ground { store, clock, stop } = ground;
     let doorbell = Doorbell::hang(&config.doorbell());
     if let Err(error) = &doorbell {
         warn!("no doorbell ({error}): commands of other processes are noticed within seconds, not at once");
     }
     let (waiting, files_wait) = watch::channel(config.inbox.enabled);
     if config.inbox.enabled {
-        let inbox = Inbox::open(store.clone(), clock, inbox_settings(config), waiting).await?;
+        let inbox = Inbox::open(store.clone(), *clock, wires.inbox.subscribe(), waiting).await?;
         tasks.beside("inbox", inbox.run(stop.clone()));
     }
-    tasks.lane(lanes.submit, clock);
-    tasks.lane(lanes.poll, clock);
-    tasks.lane(lanes.download, clock);
-    tasks.lane(lanes.errand, clock);
-    if let Some(hook) = lanes.hook {
-        tasks.lane(hook, clock);
-    }
+    let live = || wires.live.subscribe();
+    let (submit, poll, download, errand, hook) = (live(), live(), live(), live(), live());
+    let vitals = store.vitals();
+    tasks.lane(move || Arc::clone(&submit.borrow().submit), vitals, *clock);
+    tasks.lane(move || Arc::clone(&poll.borrow().poll), vitals, *clock);
+    tasks.lane(move || Arc::clone(&download.borrow().download), vitals, *clock);
+    tasks.lane(move || Arc::clone(&errand.borrow().errand), vitals, *clock);
+    tasks.lane(move || Arc::clone(&hook.borrow().hook), vitals, *clock);
     if let Ok(doorbell) = doorbell {
         tasks.answer_doorbell(doorbell, Arc::clone(store.bells()));
     }
-    if notify::is_asked_for() {
-        let per_day = config.budget.per_day;
-        tasks.beside("notify", notify::run(store.clone(), per_day, clock, stop.clone()));
+    Ok(files_wait)
+}
+
+/// The service manager, where there is one.
+fn tell_the_manager(ground: &Ground, wires: &Wires, tasks: &mut Tasks) {
+    if !notify::is_asked_for() {
+        return;
     }
-    info!(data_dir = %config.data_dir.display(), base_url = %config.api.base_url, "klingd is running");
-    tokio::select! {
-        // First, since a stop also ends the tasks: whoever looked at them before would call that unexpected.
-        biased;
-        () = stop.cancelled() => Ok(Ended::Stopped),
-        error = tasks.first_end() => Err(error),
-        idle = idle(store, &policy, files_wait, started, clock), if options.until_idle => idle,
+    let (live, refused, hung) = (wires.live.subscribe(), wires.refused.subscribe(), wires.hung.subscribe());
+    let news = News { live, refused, hung };
+    tasks.witness("notify", |over| notify::run(ground.clone(), news, over));
+    if let Some(interval) = notify::watchdog_interval() {
+        let (vitals, hung) = (Arc::clone(ground.store.vitals()), wires.hung.clone());
+        tasks.witness("watchdog", |over| watchdog::run(vitals, interval, hung, over));
     }
 }
 
@@ -371,7 +328,7 @@ async fn recover_and_hold(answers: &Answers, config: &Config) -> Result<Recovere
 
 async fn idle(
     store: &Store,
-    policy: &ClaimPolicy,
+    live: watch::Receiver<Arc<Live>>,
     mut files_wait: watch::Receiver<bool>,
     since: Timestamp,
     clock: Clock,
@@ -382,7 +339,8 @@ async fn idle(
         let now = clock.now();
         // Before the queue is asked: it then knows the jobs of every file that has stopped waiting.
         let files_waited = *files_wait.borrow_and_update();
-        match store.rest(policy, since, now, clock.day_start(now)).await? {
+        let policy = live.borrow().submit.policy.clone();
+        match store.rest(&policy, since, now, clock.day_start(now)).await? {
             Rest::Still { failed, needs_person } => {
                 // After it: what the last jobs came to is still to be written beside their files.
                 if !files_waited && !store.files_pending().await? && !store.hooks_wait().await? {

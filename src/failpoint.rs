@@ -2,7 +2,8 @@
 //! release build [`reach`] is nothing at all.
 //!
 //! `KILL_KLINGD_AT=submit.answered` kills (SIGKILL) when the point is first reached; `submit.answered:3` the third
-//! time; `submit.commit=full` makes the effect behind the point fail as on a full disk. A comma arms several points:
+//! time; `submit.commit=full` makes the effect behind the point fail as on a full disk; `submit.before_intent=hang` never
+//! returns, as a call into a dead disk. A comma arms several points:
 //! `submit.commit=full,submit.spooled` is the only way to the second one.
 
 /// A point on the way of a job.
@@ -127,8 +128,15 @@ mod armed {
 
     struct Armed {
         name: String,
-        fail: bool,
+        what: What,
         left: AtomicU32,
+    }
+
+    #[derive(Clone, Copy, PartialEq)]
+    enum What {
+        Kill,
+        Fail,
+        Hang,
     }
 
     static ARMED: OnceLock<Vec<Armed>> = OnceLock::new();
@@ -137,12 +145,14 @@ mod armed {
         let Some(armed) = ARMED.get_or_init(read).iter().find(|a| a.name == point.name()) else {
             return false;
         };
-        if armed.fail {
+        if armed.what == What::Fail {
             return true;
         }
         if armed.left.fetch_sub(1, Ordering::SeqCst) == 1 {
-            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).ok();
-            // The signal is on its way; nothing may happen after the point.
+            if armed.what == What::Kill {
+                rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).ok();
+            }
+            // A signal is on its way; nothing may happen after the point.
             loop {
                 std::thread::park();
             }
@@ -156,11 +166,12 @@ mod armed {
     }
 
     fn arm(text: &str) -> Armed {
-        let (name, fail) = match text.strip_suffix("=full") {
-            Some(name) => (name, true),
-            None => (text, false),
+        let (name, what) = match text.split_once('=') {
+            Some((name, "full")) => (name, What::Fail),
+            Some((name, "hang")) => (name, What::Hang),
+            Some(_) | None => (text, What::Kill),
         };
         let (name, nth) = name.split_once(':').unwrap_or((name, "1"));
-        Armed { name: name.to_owned(), fail, left: AtomicU32::new(nth.parse().unwrap_or(1)) }
+        Armed { name: name.to_owned(), what, left: AtomicU32::new(nth.parse().unwrap_or(1)) }
     }
 }

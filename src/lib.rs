@@ -13,6 +13,7 @@
 //! | [`disk`] | the only writer of files: temporaries, publishing, names, the MP4 check |
 //! | [`clock`] | the only place that asks the OS for time or randomness |
 //! | [`config`] | flags, variables, file, defaults → one checked value |
+//! | [`vitals`] | what a process counts of itself, and whether its parts are alive |
 //! | [`telemetry`] | the log subscriber and what it must never print |
 //! | [`daemon`] | builds, spawns, supervises and stops everything |
 //! | [`cli`] | one file a verb; rendering; exit codes |
@@ -30,4 +31,5 @@ pub mod provider;
 pub mod sandbox;
 pub mod store;
 pub mod telemetry;
+pub mod vitals;
 pub mod worker;

@@ -16,20 +16,27 @@
 //! signed). Foreign text may be in a message or a field as it is: what would break a line or steer a
 //! terminal is escaped here, for every format.
 
+mod journal;
+
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::io;
+use std::path::Path;
+use std::sync::OnceLock;
 
 use thiserror::Error;
-use tracing::{Event, Level, Subscriber, level_filters::LevelFilter};
+use tracing::{Event, Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::Layer;
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::{self, FormatEvent, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatFields, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::registry::{LookupSpan, Registry};
+use tracing_subscriber::reload;
 use url::Url;
 
+use self::journal::Journal;
 use crate::config::{LogFormat, LogLevel};
 
 /// Sends the log of this process to stderr, from here to its end.
@@ -37,9 +44,23 @@ use crate::config::{LogFormat, LogLevel};
 /// # Errors
 /// When this process has a subscriber already; that one stays.
 pub fn init(look: Look, level: LogLevel) -> Result<(), AlreadySet> {
-    let subscriber = subscriber(look, level, io::stderr);
-    tracing::subscriber::set_global_default(subscriber).map_err(|_| AlreadySet)
+    let (subscriber, knob) = subscriber(look, level, Path::new(journal::SOCKET), io::stderr);
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| AlreadySet)?;
+    KNOB.set(knob).map_err(|_| AlreadySet)
 }
+
+/// Changes what is worth a line in the log of this process, if [`init`] has set one up.
+pub fn set_level(level: LogLevel) {
+    if let Some(knob) = KNOB.get() {
+        // The one way this fails is that the log has gone away.
+        knob.reload(filter(level)).ok();
+    }
+}
+
+/// What turns the level of the process's log.
+type Knob = reload::Handle<Targets, Registry>;
+
+static KNOB: OnceLock<Knob> = OnceLock::new();
 
 /// A process has one log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -54,8 +75,8 @@ pub enum Look {
         /// Whether the level has a colour.
         colour: bool,
     },
-    /// The same without time and level: the journal has its own, and reads the level from a `<6>` that
-    /// begins the line (sd-daemon(3)), so that `journalctl -p warning` works.
+    /// To the journal, with the fields as fields; where it can't be reached, lines without time, which
+    /// it has itself, and with the level as it reads it, a `<6>` that begins the line (sd-daemon(3)).
     Journal,
     /// One JSON object a line: `timestamp`, `level`, `message`, `target` and the fields.
     Json,
@@ -82,34 +103,32 @@ pub fn redact_url(url: &Url) -> String {
 
 type Output = Box<dyn Subscriber + Send + Sync>;
 
-fn subscriber<W>(look: Look, level: LogLevel, writer: W) -> Output
+fn subscriber<W>(look: Look, level: LogLevel, journal: &Path, writer: W) -> (Output, Knob)
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    // A stderr that is gone must not take the daemon along, which reporting to stderr would.
-    let lines = tracing_subscriber::fmt::layer().with_writer(writer).log_internal_errors(false);
+    let (filter, knob) = reload::Layer::new(filter(level));
+    let registry = tracing_subscriber::registry();
     let fields = format::debug_fn(|writer, field, value| match field.name() {
         "message" => write!(Escaping(writer), "{value:?}"),
         name => write!(Escaping(writer), "{name}={value:?}"),
     })
     .delimited(" ");
-    let filter = filter(level);
-    let registry = tracing_subscriber::registry();
-    match look {
+    // A stderr that is gone must not take the daemon along, which reporting to stderr would.
+    let lines = |writer| tracing_subscriber::fmt::layer().with_writer(writer).log_internal_errors(false);
+    let output: Output = match look {
         Look::Text { colour } => {
-            let lines = lines.with_ansi(colour).with_target(false).fmt_fields(fields);
+            let lines = lines(writer).with_ansi(colour).with_target(false).fmt_fields(fields);
             Box::new(registry.with(lines.with_filter(filter)))
         }
-        Look::Journal => {
-            let lines = lines.with_ansi(false).fmt_fields(fields).event_format(Journal);
-            Box::new(registry.with(lines.with_filter(filter)))
-        }
+        Look::Journal => Box::new(registry.with(Journal::new(journal, writer).with_filter(filter))),
         Look::Json => {
             let json = format::json().flatten_event(true).with_current_span(false).with_span_list(false);
-            let lines = lines.fmt_fields(format::JsonFields::new()).event_format(Json(json));
+            let lines = lines(writer).fmt_fields(format::JsonFields::new()).event_format(Json(json));
             Box::new(registry.with(lines.with_filter(filter)))
         }
-    }
+    };
+    (output, knob)
 }
 
 /// klingd's own lines by the level; those of the libraries only when they warn: their lower levels have
@@ -123,33 +142,6 @@ fn filter(level: LogLevel) -> Targets {
         LogLevel::Trace => LevelFilter::TRACE,
     };
     Targets::new().with_default(own.min(LevelFilter::WARN)).with_target("klingd", own)
-}
-
-/// The journal's line: the priority, the sentence, the fields.
-struct Journal;
-
-impl<S, N> FormatEvent<S, N> for Journal
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-{
-    fn format_event(
-        &self,
-        context: &FmtContext<'_, S, N>,
-        mut line: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
-        // syslog's numbers for err, warning, info and debug.
-        let priority = match *event.metadata().level() {
-            Level::ERROR => 3,
-            Level::WARN => 4,
-            Level::INFO => 6,
-            Level::DEBUG | Level::TRACE => 7,
-        };
-        write!(line, "<{priority}>")?;
-        context.format_fields(line.by_ref(), event)?;
-        writeln!(line)
-    }
 }
 
 /// The JSON line, with escapes for what JSON itself lets through and some terminal obeys.
@@ -180,17 +172,21 @@ where
 struct Escaping<'a, 'w>(&'a mut Writer<'w>);
 
 impl fmt::Write for Escaping<'_, '_> {
-    fn write_char(&mut self, c: char) -> fmt::Result {
-        if must_be_escaped(c) { write!(self.0, "{}", c.escape_default()) } else { self.0.write_char(c) }
-    }
-
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        if text.contains(must_be_escaped) {
-            text.chars().try_for_each(|c| self.write_char(c))
-        } else {
-            self.0.write_str(text)
-        }
+        self.0.write_str(&escape(text))
     }
+}
+
+/// Text without what would break a line or steer a terminal.
+fn escape(text: &str) -> Cow<'_, str> {
+    if !text.contains(must_be_escaped) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if must_be_escaped(c) { escaped.extend(c.escape_default()) } else { escaped.push(c) }
+    }
+    Cow::Owned(escaped)
 }
 
 fn must_be_escaped(c: char) -> bool {
@@ -221,7 +217,9 @@ mod tests {
     fn written(look: Look, level: LogLevel, log: impl FnOnce()) -> String {
         let paper = Paper::default();
         let writer = paper.clone();
-        tracing::subscriber::with_default(subscriber(look, level, move || writer.clone()), log);
+        let nobody = Path::new("/dev/null/socket");
+        let (subscriber, _knob) = subscriber(look, level, nobody, move || writer.clone());
+        tracing::subscriber::with_default(subscriber, log);
         let bytes = paper.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
     }

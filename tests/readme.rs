@@ -3,7 +3,7 @@
 //!
 //! What differs between two runs is the same word on both sides: times, days, the home. Columns may be wider or narrower.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::{path::Path, process::Command};
 

@@ -13,6 +13,7 @@ use crate::{
 };
 
 /// The global flags and what follows from them.
+#[derive(Clone)]
 pub struct Context {
     /// The flags.
     pub global: Global,
@@ -35,6 +36,15 @@ impl Context {
 
     /// The same, for the sandbox's queue or the real one.
     pub fn config_with(&self, sandbox: bool) -> Result<Config> {
+        let config = self.config_unsaid(sandbox)?;
+        for warning in &config.warnings {
+            self.say(&format!("warning: {warning}"));
+        }
+        Ok(config)
+    }
+
+    /// The same, for those who say its warnings elsewhere.
+    pub fn config_unsaid(&self, sandbox: bool) -> Result<Config> {
         let log_level = match self.global.verbose {
             0 => None,
             1 => Some(LogLevel::Debug),
@@ -46,11 +56,7 @@ impl Context {
             sandbox,
             log_level,
         };
-        let config = Config::load(&overrides, &self.environment)?;
-        for warning in &config.warnings {
-            self.say(&format!("warning: {warning}"));
-        }
-        Ok(config)
+        Ok(Config::load(&overrides, &self.environment)?)
     }
 
     /// Opens the queue for a command, runs `work` beside its writer, and rings the daemon's doorbell afterwards.

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     config::{Config, Environment, Overrides},
-    daemon::{Ended, Options},
+    daemon::{Ended, Options, Reload},
     disk::Template,
     domain::{Job, JobId, State, request::Draft},
     intake::jobfile::{self, Format},
@@ -45,7 +45,7 @@ pub async fn run(context: Context, _args: DemoArgs) -> Result<Exit> {
     let stop = CancellationToken::new();
     tokio::select! {
         ended = play(&context, &config, batch, &stop) => ended,
-        interrupted = signals(&stop) => interrupted.map(|()| Exit::Interrupted),
+        interrupted = signals(&stop, None) => interrupted.map(|()| Exit::Interrupted),
     }
 }
 
@@ -107,7 +107,7 @@ async fn play(context: &Context, config: &Config, batch: NewBatch, stop: &Cancel
         let ended = CancellationToken::new();
         let daemon = async {
             let options = Options { until_idle: true, world: World::Sandbox, describe: json::told };
-            let result = in_sandbox(context, config.clone(), "", options, stop).await;
+            let result = in_sandbox(context, config.clone(), "", options, Reload::never(), stop).await;
             ended.cancel();
             result
         };

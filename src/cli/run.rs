@@ -1,9 +1,13 @@
 //! `klingd run`: the daemon in the foreground.
 
+use std::{io::IsTerminal as _, sync::Arc};
+
 use anyhow::Result;
 use clap::Args;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
+use url::Url;
 
 use super::{
     Context, Exit,
@@ -15,7 +19,7 @@ use super::{
 };
 use crate::{
     config::{ApiKey, Config},
-    daemon::{self, Ended, Failure, Options},
+    daemon::{self, Ended, Failure, Options, Reload},
     domain::state::Label,
     store::{Store, World},
     telemetry,
@@ -42,16 +46,18 @@ pub async fn run(context: Context, args: RunArgs) -> Result<Exit> {
     log(&context, &config);
     let told = config.clone();
     let stop = CancellationToken::new();
+    let hang_up = Arc::<Notify>::default();
     let until_idle = args.until_idle;
+    let reload = reload(&context, Arc::clone(&hang_up));
     let work = async {
         if context.global.sandbox {
             let options = Options { until_idle, world: World::Sandbox, describe: json::told };
             let faults = args.faults.unwrap_or_default();
-            in_sandbox(&context, config, &faults, options, &stop).await
+            in_sandbox(&context, config, &faults, options, reload, &stop).await
         } else {
             let key = config.require_key().map_err(|e| Failure::Refused(e.into()))?;
             let options = Options { until_idle, world: World::Real, describe: json::told };
-            Ok(daemon::run(&config, key, options, context.clock, stop.clone()).await?)
+            Ok(daemon::run_reloading(&config, key, options, reload, context.clock, stop.clone()).await?)
         }
     };
     tokio::select! {
@@ -61,8 +67,24 @@ pub async fn run(context: Context, args: RunArgs) -> Result<Exit> {
             Ok(exit(ended))
         }
         // The second signal: at once. What was on the wire is in doubt at the next start.
-        interrupted = signals(&stop) => interrupted.map(|()| Exit::Interrupted),
+        interrupted = signals(&stop, Some(&hang_up)) => interrupted.map(|()| Exit::Interrupted),
     }
+}
+
+/// How everything that [`Context::config`] read is read again.
+fn reload(context: &Context, asked: Arc<Notify>) -> Reload {
+    let context = context.clone();
+    let load = move || {
+        let config = context.config_unsaid(context.global.sandbox)?;
+        let key = if config.sandbox { sandbox_key()? } else { config.require_key()?.clone() };
+        Ok((config, key))
+    };
+    Reload { asked, load: Box::new(load) }
+}
+
+/// The key of a double, which takes any.
+fn sandbox_key() -> Result<ApiKey> {
+    ApiKey::parse("sandbox").map_err(anyhow::Error::msg)
 }
 
 /// Runs the daemon beside a provider's double of its own.
@@ -71,12 +93,20 @@ pub(super) async fn in_sandbox(
     mut config: Config,
     faults: &str,
     options: Options,
+    reload: Reload,
     stop: &CancellationToken,
 ) -> Result<Ended> {
     let (double, server) = sandbox::start(faults).await?;
-    config.api.base_url = double.base_url().parse()?;
-    config.download.allow_private = true;
     let base_url = double.base_url();
+    let address: Url = base_url.parse()?;
+    let at_the_double = move |mut config: Config| {
+        config.api.base_url.clone_from(&address);
+        config.download.allow_private = true;
+        config
+    };
+    config = at_the_double(config);
+    let load = move || (reload.load)().map(|(config, key)| (at_the_double(config), key));
+    let reload = Reload { asked: reload.asked, load: Box::new(load) };
     let database = config.database();
     // Not under the feet of another daemon: its tasks are at its own double.
     let lock = daemon::lock(&config.data_dir, context.clock).map_err(Failure::Refused)?;
@@ -90,10 +120,10 @@ pub(super) async fn in_sandbox(
         .map_err(Failure::Refused)?;
     tasks.iter().for_each(|(task, request)| double.restore(task.as_str(), request));
     drop(lock);
-    let key = ApiKey::parse("sandbox").map_err(anyhow::Error::msg)?;
+    let key = sandbox_key()?;
     let closed = CancellationToken::new();
     let daemon = async {
-        let ended = daemon::run(&config, &key, options, context.clock, stop.clone()).await;
+        let ended = daemon::run_reloading(&config, &key, options, reload, context.clock, stop.clone()).await;
         closed.cancel();
         ended
     };
@@ -135,29 +165,36 @@ fn exit(ended: Ended) -> Exit {
     }
 }
 
-/// The first SIGTERM or SIGINT stops gracefully; the second one ends this future.
-pub(super) async fn signals(stop: &CancellationToken) -> Result<()> {
+/// The first SIGTERM or SIGINT stops gracefully; the second one ends this future. A SIGHUP asks for the configuration to be
+/// read again, where somebody listens to that; but when a terminal hangs up, what it ran stops.
+pub(super) async fn signals(stop: &CancellationToken, hang_up: Option<&Notify>) -> Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    for _ in 0..2 {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+    let mut hangup = signal(SignalKind::hangup())?;
+    let had_terminal = std::io::stderr().is_terminal();
+    loop {
+        let asks = tokio::select! {
+            _ = terminate.recv() => None,
+            _ = interrupt.recv() => None,
+            // A terminal that has gone is none any more.
+            _ = hangup.recv() => hang_up.filter(|_| had_terminal == std::io::stderr().is_terminal()),
+        };
+        if let Some(reload) = asks {
+            reload.notify_one();
+            continue;
         }
         if stop.is_cancelled() {
-            break;
+            return Ok(());
         }
         tracing::info!(
             "klingd stops: requests on the wire are finished first; a second signal stops at once"
         );
         stop.cancel();
     }
-    Ok(())
 }
 
 fn log(context: &Context, config: &Config) {
-    use std::io::IsTerminal as _;
     let colour = std::io::stderr().is_terminal() && context.colour();
     let look = telemetry::Look::of(config.log.format, context.environment.stderr_is_journal(), colour);
     // Set up already: somebody embeds klingd and has a log of their own.

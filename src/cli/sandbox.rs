@@ -90,7 +90,7 @@ pub async fn run(context: Context, args: SandboxArgs) -> Result<Exit> {
     let stop = CancellationToken::new();
     let (served, signalled) = tokio::join!(server.serve(stop.clone()), async {
         tokio::select! {
-            result = signals(&stop) => result,
+            result = signals(&stop, None) => result,
             () = stop.cancelled() => Ok(()),
         }
     });

@@ -1,6 +1,6 @@
 //! Every key with its default, its bounds and their reasons, in the order of the documentation.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -86,8 +86,7 @@ pub(super) fn resolve(
     let hooks = hooks::hooks(read);
     let log = log(read);
     paths::refuse_loops(read, &data_dir, &inbox, &output);
-    let (mut warnings, rows) = reader.finish().map_err(ConfigError::Invalid)?;
-    warnings.extend(not_yet(&rows));
+    let (warnings, rows) = reader.finish().map_err(ConfigError::Invalid)?;
 
     let missing_key = key.as_ref().err().cloned().unwrap_or_default();
     Ok(Config {
@@ -110,15 +109,6 @@ pub(super) fn resolve(
         warnings,
         missing_key,
         rows,
-    })
-}
-
-/// Keys of the contract that this version reads and checks, but does not act on: said, so that nobody waits for them.
-fn not_yet(rows: &[Row]) -> impl Iterator<Item = String> {
-    const SECTIONS: [(&str, &str); 1] = [("metrics.", "the metrics endpoint")];
-    SECTIONS.into_iter().filter_map(|(section, what)| {
-        let row = rows.iter().find(|r| r.key.starts_with(section) && r.origin != Origin::Default)?;
-        Some(format!("{} ({}) has no effect: {what} is not in this version", row.key, row.origin))
     })
 }
 
@@ -393,8 +383,11 @@ fn download(read: &mut Reader, allow_private: bool) -> Download {
 
 fn metrics(read: &mut Reader) -> Metrics {
     let listen = read.or_off("metrics.listen", SocketAddr::to_string, |written| {
-        let instead = "write an address with a port, such as \"127.0.0.1:9187\", or \"off\"";
-        written.trim().parse().map_err(|_| Complaint::new("is not a socket address", instead))
+        let instead = "write an address with a port, such as \"127.0.0.1:9187\", a port alone for this machine, or \"off\"";
+        let written = written.trim();
+        // Whoever wants others to read it says so with an address.
+        let port = written.parse().map(|port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        port.or_else(|_| written.parse()).map_err(|_| Complaint::new("is not a socket address", instead))
     });
     Metrics { listen }
 }

@@ -324,7 +324,7 @@ sidecar = "perhaps"
 max_bytes = 5
 idle_timeout = "1month"
 [metrics]
-listen = "9187"
+listen = "localhost"
 [prices]
 pro-text-to-video = { silent = 54 }
 o3-pro-video-edit = { silent = 1, sound = 2 }
@@ -353,7 +353,7 @@ level = "loud"
     /etc/klingd/klingd.toml:20: output.sidecar = "perhaps" is neither true nor false; write true or false, without quotes
     /etc/klingd/klingd.toml:22: download.max_bytes = 5 has no unit; write a text such as "5 GiB" or "500 MB"
     /etc/klingd/klingd.toml:23: download.idle_timeout = "1month" is not a duration; write a text such as "10s", "250ms" or "1h30m"
-    /etc/klingd/klingd.toml:25: metrics.listen = "9187" is not a socket address; write an address with a port, such as "127.0.0.1:9187", or "off"
+    /etc/klingd/klingd.toml:25: metrics.listen = "localhost" is not a socket address; write an address with a port, such as "127.0.0.1:9187", a port alone for this machine, or "off"
     /etc/klingd/klingd.toml:27: prices.pro-text-to-video.silent = 54 has no price with sound beside it; write both, such as { silent = 54, sound = 80 }
     /etc/klingd/klingd.toml:28: prices.o3-pro-video-edit.silent is not a key of klingd; did you mean prices.o3-pro-video-edit?
     /etc/klingd/klingd.toml:28: prices.o3-pro-video-edit.sound is not a key of klingd; did you mean prices.o3-pro-video-edit?

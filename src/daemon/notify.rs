@@ -1,27 +1,39 @@
-//! The service manager: told when klingd is ready, what matters now in one line (`systemctl status`), and that it stops.
-//! The only place that names sd-notify. Nobody listens without `NOTIFY_SOCKET`; then none of this runs.
+//! The service manager: told when klingd is ready, what matters now in one line (`systemctl status`), that it reads its
+//! configuration again, that it lives, and that it stops. The only place that names sd-notify. Nobody listens without
+//! `NOTIFY_SOCKET`; then nothing of this is sent.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Result;
 use jiff::tz::TimeZone;
 use sd_notify::NotifyState;
+use tokio::{
+    sync::{Mutex, watch},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::{
+    lanes::{Ground, Live},
+    watchdog::Hung,
+};
 use crate::{
-    clock::{Clock, local, wall},
+    clock::{local, wall},
     domain::{Credits, Timestamp, hold::Hold},
-    store::{
-        Store,
-        pulse::{MANY, Pulse},
-    },
+    store::pulse::{MANY, Pulse},
 };
 
 /// The shortest time between two lines: people read them, and under load there are thousands of commits a second.
 const PAUSE: Duration = Duration::from_secs(1);
 /// A line is looked at again without any commit: midnight comes, a hold ends.
 const SLOW_LOOK: Duration = Duration::from_secs(60);
+/// The socket of the manager holds a few messages; one that reads none of them for so long hangs.
+const LONGEST_SEND: Duration = Duration::from_secs(1);
+/// Whoever tells the manager something now.
+static SENDING: Mutex<()> = Mutex::const_new(());
+/// How often a stop asks for more time.
+const EXTEND_EVERY: Duration = Duration::from_secs(5);
 /// Characters of a hold's reason; `klingd status` has all of it.
 const WHY_CHARS: usize = 60;
 
@@ -31,21 +43,54 @@ pub(super) fn is_asked_for() -> bool {
     std::env::var_os("NOTIFY_SOCKET").is_some()
 }
 
-/// Says that klingd is ready, then what matters whenever that has changed, and at the end that it stops.
-pub(super) async fn run(
-    store: Store,
-    per_day: Option<Credits>,
-    clock: Clock,
-    stop: CancellationToken,
-) -> Result<()> {
+/// How often the manager wants to hear that klingd is alive, if it does.
+pub(super) fn watchdog_interval() -> Option<Duration> {
+    sd_notify::watchdog_enabled().filter(|interval| !interval.is_zero())
+}
+
+/// All is well.
+pub(super) async fn alive() {
+    send(&[NotifyState::Watchdog]).await.ok();
+}
+
+/// The configuration is read again, until [`ready`].
+pub(super) async fn reloading() {
+    // systemd takes the first without the second for nothing.
+    if let Ok(now) = NotifyState::monotonic_usec_now() {
+        send(&[NotifyState::Reloading, now]).await.ok();
+    }
+}
+
+/// klingd works.
+pub(super) async fn ready() {
+    send(&[NotifyState::Ready]).await.ok();
+}
+
+/// What the manager hears about.
+pub(super) struct News {
+    pub live: watch::Receiver<Arc<Live>>,
+    /// Why the configuration that was read last is not used.
+    pub refused: watch::Receiver<Option<String>>,
+    pub hung: watch::Receiver<Hung>,
+}
+
+/// Says that klingd is ready, then what matters whenever that has changed, and at the end that it stops, until it is
+/// `over`.
+pub(super) async fn run(ground: Ground, mut news: News, over: CancellationToken) -> Result<()> {
+    let Ground { store, clock, stop } = ground;
     let mut commits = store.bells().commits.subscribe();
     let mut manager = Manager::default();
     manager.tell(&[NotifyState::Ready]).await;
     while !stop.is_cancelled() {
         commits.mark_unchanged();
         let now = clock.now();
+        let per_day = news.live.borrow_and_update().config.budget.per_day;
+        let refused = news.refused.borrow_and_update().clone();
         match store.pulse(clock.day_start(now)).await {
-            Ok(pulse) => manager.show(line(&pulse, per_day, now, local(now).time_zone())).await,
+            Ok(pulse) => {
+                let line = line(&pulse, per_day, now, local(now).time_zone());
+                manager.show(with_refusal(line, refused.as_deref())).await;
+            }
             // The line is a courtesy: the lanes meet the same database, and say so if it matters.
             Err(error) => warn!("no status line for the service manager: {error}"),
         }
@@ -53,6 +98,8 @@ pub(super) async fn run(
             tokio::time::sleep(PAUSE).await;
             tokio::select! {
                 changed = commits.changed() => { changed.ok(); }
+                Ok(()) = news.live.changed() => {}
+                Ok(()) = news.refused.changed() => {}
                 () = tokio::time::sleep(SLOW_LOOK) => {}
             }
         };
@@ -61,9 +108,62 @@ pub(super) async fn run(
             () = next => {}
         }
     }
-    manager.tell(&[NotifyState::Stopping]).await;
-    manager.show("stopping: requests on the wire are finished first".to_owned()).await;
+    let hung = news.hung.borrow().clone();
+    if let Some(hung) = hung {
+        manager.show(format!("hung: {hung}")).await;
+    } else {
+        manager.tell(&[NotifyState::Stopping]).await;
+    }
+    // Without it the manager would kill what is on the wire, and put it in doubt.
+    while !over.is_cancelled() {
+        let wire = &store.vitals().wire;
+        if let Some(left) = wire.takes(store.vitals().now()) {
+            let usec = u32::try_from((left + PAUSE).as_micros()).unwrap_or(u32::MAX);
+            manager.tell(&[NotifyState::ExtendTimeoutUsec(usec)]).await;
+        }
+        let line = match wire.count() {
+            0 => "stopping".to_owned(),
+            n => format!("stopping: {} on the wire, finished first", many(n.into(), "requests")),
+        };
+        if news.hung.borrow().is_none() {
+            manager.show(line).await;
+        }
+        tokio::select! {
+            () = over.cancelled() => {}
+            () = tokio::time::sleep(EXTEND_EVERY) => {}
+        }
+    }
     Ok(())
+}
+
+async fn send(news: &[NotifyState<'_>]) -> Result<(), String> {
+    if !is_asked_for() {
+        return Ok(());
+    }
+    let text = news.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    // The socket may be full: then the kernel makes the sender wait, for ever where the manager hangs. That must be no
+    // lane's thread, one thread at most, and no reason to wait with it.
+    let sent = async {
+        let turn = SENDING.lock().await;
+        let sent = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            sd_notify::notify(&[NotifyState::Custom(&text)])
+        });
+        match sent.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(panic) => Err(panic.to_string()),
+        }
+    };
+    timeout(LONGEST_SEND, sent).await.unwrap_or_else(|_| Err("it does not read".to_owned()))
+}
+
+/// A refused configuration comes first: whoever asked for it looks here.
+fn with_refusal(line: String, refused: Option<&str>) -> String {
+    match refused {
+        Some(why) => format!("the new configuration is not used ({}); {line}", plain(why)),
+        None => line,
+    }
 }
 
 /// The service manager, as far as it has been told.
@@ -83,15 +183,7 @@ impl Manager {
 
     /// A manager that does not listen is no reason to stop; it is said once.
     async fn tell(&mut self, news: &[NotifyState<'_>]) {
-        let text = news.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-        // The socket may be full: then the kernel makes the sender wait, and that must not be a lane's thread.
-        let sent =
-            tokio::task::spawn_blocking(move || sd_notify::notify(&[NotifyState::Custom(&text)])).await;
-        let failed = match sent {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => error.to_string(),
-            Err(panic) => panic.to_string(),
-        };
+        let Err(failed) = send(news).await else { return };
         if !std::mem::replace(&mut self.deaf, true) {
             warn!("the service manager can't be told ({failed}); klingd goes on");
         }
@@ -126,13 +218,17 @@ fn line(pulse: &Pulse, per_day: Option<Credits>, now: Timestamp, zone: &TimeZone
     parts.join("; ")
 }
 
+/// The words of a stranger: a line break in them would begin another message to the service manager.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
 fn many(n: u64, what: &str) -> String {
     if n < MANY { format!("{n} {what}") } else { format!("{}+ {what}", Credits::new(MANY)) }
 }
 
 fn held(hold: &Hold, now: Timestamp, zone: &TimeZone) -> String {
-    // The provider's words are a stranger's: a line break in them would begin another message to the service manager.
-    let why: String = hold.why.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let why = plain(&hold.why);
     let why = match why.char_indices().nth(WHY_CHARS) {
         Some((end, _)) => format!("{}…", &why[..end]),
         None => why,

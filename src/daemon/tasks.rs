@@ -9,28 +9,49 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     clock::Clock,
     store::{Bells, StoreError, doorbell::Doorbell},
+    vitals::Vitals,
     worker::{self, Lane},
 };
 
 /// Everything that was spawned. The unexpected end of any of them stops the daemon with an error.
 pub(super) struct Tasks {
     lanes: JoinSet<(&'static str, Result<()>)>,
+    /// Those who tell others how klingd is, until the lanes have ended.
+    witnesses: JoinSet<(&'static str, Result<()>)>,
+    /// Ends them.
+    over: CancellationToken,
     writer: JoinSet<Result<(), StoreError>>,
     stop: CancellationToken,
 }
 
 impl Tasks {
     pub fn new(stop: CancellationToken) -> Self {
-        Self { lanes: JoinSet::new(), writer: JoinSet::new(), stop }
+        let (witnesses, over) = (JoinSet::new(), CancellationToken::new());
+        Self { lanes: JoinSet::new(), witnesses, over, writer: JoinSet::new(), stop }
     }
 
     pub fn writer(&mut self, run: impl Future<Output = Result<(), StoreError>> + Send + 'static) {
         self.writer.spawn(run);
     }
 
-    pub fn lane<L: Lane>(&mut self, lane: Arc<L>, clock: Clock) {
-        let (name, stop) = (lane.name(), self.stop.clone());
-        self.lanes.spawn(async move { (name, worker::run(lane, clock, stop).await) });
+    /// A lane; the closure gives the one that holds now.
+    pub fn lane<L: Lane>(
+        &mut self,
+        lane: impl Fn() -> Arc<L> + Send + 'static,
+        vitals: &Arc<Vitals>,
+        clock: Clock,
+    ) {
+        let (name, vitals, stop) = (lane().part().as_str(), Arc::clone(vitals), self.stop.clone());
+        self.lanes.spawn(async move { (name, worker::run(lane, &vitals, clock, stop).await) });
+    }
+
+    /// Something that tells others how klingd is; it goes on while the lanes finish, until the token it is given ends it.
+    pub fn witness<F>(&mut self, name: &'static str, run: impl FnOnce(CancellationToken) -> F)
+    where
+        F: Future<Output = Result<()>> + Send + 'static,
+    {
+        let run = run(self.over.clone());
+        self.witnesses.spawn(async move { (name, run.await) });
     }
 
     /// Something beside the lanes that ends when they are stopped.
@@ -57,6 +78,7 @@ impl Tasks {
     pub async fn first_end(&mut self) -> anyhow::Error {
         tokio::select! {
             Some(ended) = self.lanes.join_next() => unexpected(ended),
+            Some(ended) = self.witnesses.join_next() => unexpected(ended),
             Some(ended) = self.writer.join_next() => match ended {
                 Ok(Ok(())) => anyhow!("the writer ended"),
                 Ok(Err(error)) => anyhow!(error).context("the writer failed"),
@@ -75,6 +97,16 @@ impl Tasks {
             result = Err(unexpected(ended));
         }
         result
+    }
+
+    /// Ends the witnesses. What is wrong with them is no reason for klingd to fail.
+    pub async fn join_witnesses(&mut self) {
+        self.over.cancel();
+        while let Some(ended) = self.witnesses.join_next().await {
+            if let Err(panic) = ended {
+                tracing::warn!("a task ended unexpectedly: {panic}");
+            }
+        }
     }
 
     pub async fn join_writer(&mut self) -> Result<()> {

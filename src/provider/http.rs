@@ -103,13 +103,24 @@ pub struct Api {
     base_url: String,
     authorization: HeaderValue,
     key: SecretString,
-    turns: Turns,
+    turns: Arc<Turns>,
     latch: Arc<Latch>,
+    submit_timeout: Duration,
+    status_timeout: Duration,
 }
 
 impl Api {
     /// Makes both clients; opens no connection.
     pub fn new(settings: &Settings) -> Result<Self, SetupError> {
+        Self::with(settings, Arc::default(), Arc::default())
+    }
+
+    /// The same for other settings: what an answer to the earlier one said of all requests holds for the later one, too.
+    pub fn succeeding(settings: &Settings, earlier: &Self) -> Result<Self, SetupError> {
+        Self::with(settings, Arc::clone(&earlier.turns), Arc::clone(&earlier.latch))
+    }
+
+    fn with(settings: &Settings, turns: Arc<Turns>, latch: Arc<Latch>) -> Result<Self, SetupError> {
         let key = settings.key.expose_secret();
         let bearer = HeaderValue::from_str(&format!("Bearer {key}")).ok().filter(|_| !key.trim().is_empty());
         let mut authorization = bearer.ok_or(SetupError::Key)?;
@@ -119,7 +130,6 @@ impl Api {
             endpoint(base_url, "api/generate").ok_or_else(|| SetupError::BaseUrl(base_url.to_owned()))?;
         let plain_http = settings.base_url.scheme() == "http";
         let client = || client(settings.connect_timeout, settings.proxy.as_ref());
-        let latch = Arc::<Latch>::default();
         let submit = || {
             let client = client()?.timeout(settings.submit_timeout).pool_max_idle_per_host(0);
             Ok(client.connector_layer(LatchLayer(Arc::clone(&latch))))
@@ -132,9 +142,21 @@ impl Api {
             base_url: base_url.to_owned(),
             authorization,
             key: settings.key.clone(),
-            turns: Turns::default(),
+            turns,
             latch,
+            submit_timeout: settings.submit_timeout,
+            status_timeout: settings.status_timeout,
         })
+    }
+
+    /// The longest time for a whole submit.
+    pub fn submit_timeout(&self) -> Duration {
+        self.submit_timeout
+    }
+
+    /// The longest time for a whole status call.
+    pub fn status_timeout(&self) -> Duration {
+        self.status_timeout
     }
 
     /// What stops submits at the last moment.

@@ -90,6 +90,10 @@ impl Store {
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
         .fetch_all(&self.readers)
         .await?;
+        // Hands that are full now look again when one is free, whatever is due until then.
+        if rows.len() == limit {
+            return free(&rows, limit, busy, None);
+        }
         let next: Option<i64> =
             sqlx::query_scalar("SELECT min(due_at) FROM jobs WHERE lane = 'download' AND due_at > ?")
                 .bind(now.as_millis())

@@ -21,6 +21,7 @@
 //! | [`errand`] | status calls that a command asks the daemon for |
 //! | [`idle`] | whether anything can still move by itself |
 //! | [`pulse`] | the queue at a glance, at any length |
+//! | [`census`] | what the metrics show, at any length |
 //! | [`render_times`] | how long renders took |
 //! | [`view`] | reads: jobs, history, attempts, sums |
 //! | [`doorbell`] | wakes the daemon after another process's commit |
@@ -28,6 +29,7 @@
 //! It must not decide: every choice is a function of `domain`.
 
 pub mod budget;
+pub mod census;
 pub mod control;
 pub mod doorbell;
 pub mod download;
@@ -63,6 +65,8 @@ pub use error::{CommitFault, StoreError};
 pub use open::{Access, World};
 pub use writer::Writer;
 
+use crate::vitals::Vitals;
+
 /// A result of the store.
 pub type Result<T> = std::result::Result<T, StoreError>;
 
@@ -73,6 +77,7 @@ pub struct Store {
     inbox: writer::Inbox,
     readers: SqlitePool,
     bells: Arc<Bells>,
+    vitals: Arc<Vitals>,
 }
 
 /// Wakes the lanes after a commit that concerns them. Each keeps one permit, so that a ring between a worker's look
@@ -111,5 +116,10 @@ impl Store {
     /// The bells of this process.
     pub fn bells(&self) -> &Arc<Bells> {
         &self.bells
+    }
+
+    /// The vital signs of this process: every part of it has a handle to the store.
+    pub fn vitals(&self) -> &Arc<Vitals> {
+        &self.vitals
     }
 }

@@ -18,6 +18,7 @@ use sqlx::{
 };
 
 use super::{Bells, Result, Store, StoreError, error::passes, writer::Writer};
+use crate::vitals::Vitals;
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
@@ -107,8 +108,9 @@ impl Store {
             .min_connections(0)
             .test_before_acquire(false)
             .connect_lazy_with(options.clone().read_only(true));
-        let (inbox, writer) = Writer::new(connection, options, Arc::clone(&bells));
-        Ok((Store { inbox, readers, bells }, writer))
+        let vitals = Arc::<Vitals>::default();
+        let (inbox, writer) = Writer::new(connection, options, Arc::clone(&bells), Arc::clone(&vitals));
+        Ok((Store { inbox, readers, bells, vitals }, writer))
     }
 
     /// Stamps a fresh database with its world; refuses the other one.

@@ -94,6 +94,9 @@ pub(super) async fn step(c: &mut SqliteConnection, ring: &mut Ring, s: &Step<'_>
     if let Some(lane) = to.lane() {
         ring.lane(lane);
     }
+    if from.label() != to.label() {
+        ring.moved(to.label());
+    }
     // A task that is no longer under way leaves a slot for the next submit.
     if from.in_flight() && !to.in_flight() {
         ring.lane(Lane::Submit);

@@ -50,6 +50,8 @@ pub struct Intent {
     pub estimate: Credits,
     /// Earlier attempts of this job that ended in a documented `INTERNAL_ERROR`.
     pub internal_errors: u32,
+    /// When it was queued, or may first have gone; none where it was tried before.
+    pub waits_since: Option<Timestamp>,
 }
 
 /// What a claim found.
@@ -222,13 +224,14 @@ struct DueJob {
     max_credits: Option<Credits>,
     last_attempt: u32,
     internal_errors: u32,
+    waits_since: Timestamp,
 }
 
 /// The next jobs in order, of those that may be paid from `room`: higher priority first, then the oldest. What klingd put
 /// off further than it ever does is due. The index has all that is asked: a job that is passed over costs no row.
 macro_rules! next_due {
     () => {
-        "SELECT id, version, request, estimate, max_credits,
+        "SELECT id, version, request, estimate, max_credits, max(created_at, coalesce(not_before, 0)) AS waits_since,
             (SELECT coalesce(max(n), 0) FROM attempts a WHERE a.job_id = j.id) AS last_attempt,
             (SELECT count(*) FROM attempts a WHERE a.job_id = j.id AND a.outcome = 'internal_error') AS internal_errors
          FROM jobs j INDEXED BY jobs_to_submit WHERE lane = 'submit'
@@ -259,6 +262,7 @@ async fn due(c: &mut SqliteConnection, limit: usize, room: Credits, now: Timesta
                 max_credits: row::money(r, "max_credits")?,
                 last_attempt: row::narrow(r, "last_attempt")?,
                 internal_errors: row::narrow(r, "internal_errors")?,
+                waits_since: Timestamp::from_millis(r.try_get("waits_since")?),
             })
         })
         .collect()
@@ -301,7 +305,14 @@ async fn intend(
         .bind(job.id.0)
         .execute(c)
         .await?;
-    Ok(Intent { job: job.id, attempt, body, estimate: job.estimate, internal_errors: job.internal_errors })
+    Ok(Intent {
+        job: job.id,
+        attempt,
+        body,
+        estimate: job.estimate,
+        internal_errors: job.internal_errors,
+        waits_since: (job.last_attempt == 0).then_some(job.waits_since),
+    })
 }
 
 async fn settle(c: &mut SqliteConnection, ring: &mut Ring, o: &SubmitOutcome) -> Result<Moved> {

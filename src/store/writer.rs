@@ -15,7 +15,10 @@ use super::{
     error::{CommitFault, commit_fault},
     open::connect,
 };
-use crate::domain::state::Lane;
+use crate::{
+    domain::state::{Label, Lane},
+    vitals::{Part, Vitals},
+};
 
 /// Operations in one transaction: beyond this the last one waits longer than an fsync saves.
 const GROUP: usize = 64;
@@ -30,6 +33,7 @@ pub struct Ring {
     download: bool,
     errand: bool,
     hook: bool,
+    moved: [u32; Label::ALL.len()],
 }
 
 impl Ring {
@@ -42,6 +46,11 @@ impl Ring {
         }
     }
 
+    /// A job came into this state.
+    pub fn moved(&mut self, to: Label) {
+        self.moved[to as usize] += 1;
+    }
+
     /// Wakes the worker that runs errands.
     pub fn errand(&mut self) {
         self.errand = true;
@@ -52,7 +61,7 @@ impl Ring {
         self.hook = true;
     }
 
-    fn ring(self, bells: &Bells) {
+    fn ring(self, bells: &Bells, vitals: &Vitals) {
         let all = [
             (self.submit, &bells.submit),
             (self.poll, &bells.poll),
@@ -61,6 +70,9 @@ impl Ring {
             (self.hook, &bells.hook),
         ];
         all.into_iter().filter(|(concerned, _)| *concerned).for_each(|(_, bell)| bell.notify_one());
+        for (label, times) in Label::ALL.into_iter().zip(self.moved).filter(|(_, times)| *times > 0) {
+            vitals.meter.moved(label, times.into());
+        }
         bells.committed();
     }
 }
@@ -139,6 +151,7 @@ pub struct Writer {
     options: SqliteConnectOptions,
     waiting: mpsc::Receiver<Box<dyn Operation>>,
     bells: Arc<Bells>,
+    vitals: Arc<Vitals>,
 }
 
 impl Store {
@@ -162,16 +175,21 @@ impl Writer {
         connection: SqliteConnection,
         options: SqliteConnectOptions,
         bells: Arc<Bells>,
+        vitals: Arc<Vitals>,
     ) -> (Inbox, Writer) {
         let (inbox, waiting) = mpsc::channel(WAITING);
-        (inbox, Writer { connection, options, waiting, bells })
+        (inbox, Writer { connection, options, waiting, bells, vitals })
     }
 
     /// Commits groups until every handle is gone, then closes the database.
     pub async fn run(mut self) -> Result<()> {
         let mut group = Vec::with_capacity(GROUP);
         while self.waiting.recv_many(&mut group, GROUP).await > 0 {
+            let began = self.vitals.now();
+            self.vitals.beat(Part::Writer).turn(began, None);
             self.commit(&mut group).await;
+            self.vitals.meter.committed(self.vitals.now().saturating_sub(began));
+            self.vitals.beat(Part::Writer).rest();
         }
         self.connection.close().await.map_err(StoreError::from)
     }
@@ -186,7 +204,7 @@ impl Writer {
             operations.for_each(|operation| operation.refuse(refusal.clone()));
             self.connect_again().await;
         } else {
-            ring.ring(&self.bells);
+            ring.ring(&self.bells, &self.vitals);
         }
         for answer in answers {
             answer(verdict.clone());
@@ -215,6 +233,7 @@ async fn run_group(
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     for operation in operations {
         // A savepoint each, so that one refused operation does not take its neighbours down.
+        let before = *ring;
         let mut savepoint = transaction.begin().await?;
         match operation.run(&mut savepoint, ring).await {
             Ok(answer) => {
@@ -223,6 +242,7 @@ async fn run_group(
             }
             Err(answer) => {
                 answers.push(answer);
+                *ring = before;
                 savepoint.rollback().await?;
             }
         }

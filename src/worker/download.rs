@@ -3,7 +3,10 @@
 use std::{
     collections::HashSet,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -24,10 +27,11 @@ use crate::{
     clock::Clock,
     disk::{self, DiskError, Finished},
     domain::{
-        HoldName, Job, JobId, State, Timestamp,
+        Event, HoldName, Job, JobId, State, Timestamp,
+        label::Label,
         plan::download::{
-            self as plan, DownloadPolicy, FetchFacts, FetchTrouble, UNSAID_SECONDS, expected_bytes,
-            failing_since,
+            self as plan, DownloadPolicy, FetchFacts, FetchPlan, FetchTrouble, UNSAID_SECONDS,
+            expected_bytes, failing_since,
         },
         state::Failure,
     },
@@ -36,6 +40,7 @@ use crate::{
         Store, StoreError,
         download::{FetchFailure, Output, Partial},
     },
+    vitals::{self, Part},
 };
 
 /// How often temporary files of dead jobs are looked for; nobody waits for it.
@@ -55,8 +60,10 @@ pub struct DownloadLane {
     pub output: OutputSettings,
     /// Whether they can.
     pub room: Arc<Room>,
-    /// Downloads at once.
+    /// Transfers at once. As many videos again may be past theirs, on the way to the disk.
     pub workers: usize,
+    /// Videos that have come and are not published yet.
+    pub storing: AtomicUsize,
     /// Bytes of a video at most.
     pub max_bytes: u64,
     /// A stop ends a download at its next chunk.
@@ -69,12 +76,19 @@ impl Lane for DownloadLane {
     type Key = JobId;
     type Work = Job;
 
-    fn name(&self) -> &'static str {
-        "download"
+    fn part(&self) -> Part {
+        Part::Download
     }
 
     fn width(&self) -> usize {
-        self.workers
+        // Waiting for the disk must not leave the network idle.
+        self.workers + self.storing.load(Ordering::Relaxed).min(self.workers)
+    }
+
+    fn longest_step(&self) -> Option<Duration> {
+        // A video may come slowly for hours. What is silent is given up by `idle_timeout`; a disk that hangs would hang for
+        // the next process, too.
+        None
     }
 
     fn bell(&self) -> &Notify {
@@ -116,10 +130,13 @@ impl Lane for DownloadLane {
             root => self.bring(&job, output, root).await,
         };
         match brought {
-            Ok(Brought::Published) => match missing.len() - 1 {
-                0 => info!(job.id = job.id.0, "job {} is done", job.id),
-                left => info!(job.id = job.id.0, left, "a video of job {} is there", job.id),
-            },
+            Ok(Brought::Published) => {
+                self.store.vitals().meter.download(vitals::Download::Published);
+                match missing.len() - 1 {
+                    0 => info!(job.id = job.id.0, state.to = Label::Done.as_str(), "job {} is done", job.id),
+                    left => info!(job.id = job.id.0, left, "a video of job {} is there", job.id),
+                }
+            }
             Ok(Brought::Staged) => {
                 let why = format!("it waits in {}", self.output.staging.display());
                 let trouble = Trouble { kind: FetchTrouble::Staged, why, retry_after: None };
@@ -139,6 +156,23 @@ impl Lane for DownloadLane {
             Err(Ended::Store(error)) => return Err(error.into()),
         }
         Ok(())
+    }
+}
+
+/// A video that has come and is not published yet: its worker's place is free for another transfer.
+struct Storing<'a>(&'a DownloadLane);
+
+impl<'a> Storing<'a> {
+    fn begin(lane: &'a DownloadLane) -> Self {
+        lane.storing.fetch_add(1, Ordering::Relaxed);
+        lane.bell().notify_one();
+        Self(lane)
+    }
+}
+
+impl Drop for Storing<'_> {
+    fn drop(&mut self) {
+        self.0.storing.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -184,8 +218,8 @@ impl DownloadLane {
             },
             Err(error) => Err(error),
         };
-        let (finished, refused) = match fetched {
-            Ok(finished) => (finished, None),
+        let ((finished, _storing), refused) = match fetched {
+            Ok(stored) => (stored, None),
             Err(error) => {
                 warn!(job.id = job.id.0, why = %error, "the video of job {} can't be stored; staging takes it", job.id);
                 let expected = expected_bytes(job.request.duration_s().unwrap_or(UNSAID_SECONDS).into());
@@ -230,7 +264,7 @@ impl DownloadLane {
         output: &Output,
         beside: PathBuf,
         staged: &Path,
-    ) -> Result<Finished, Ended> {
+    ) -> Result<(Finished, Storing<'_>), Ended> {
         let begun_in_staging =
             output.partial.as_ref().is_some_and(|partial| Path::new(&partial.path) == staged);
         if begun_in_staging {
@@ -249,10 +283,13 @@ impl DownloadLane {
         job: &Job,
         part: PathBuf,
         staging: Option<&Room>,
-    ) -> Result<Finished, Ended> {
+    ) -> Result<(Finished, Storing<'_>), Ended> {
         let (store, media, stop) = (&self.store, &*self.media, &self.stop);
         let (job, index, max_bytes) = (job.id, output.index, self.max_bytes);
-        Fetch { store, media, stop, job, index, part, max_bytes, staging }.run(output).await
+        let fetch = Fetch { store, media, stop, job, index, part, max_bytes, staging };
+        let received = fetch.run(output).await?;
+        let storing = Storing::begin(self);
+        Ok((received.finish().await?, storing))
     }
 
     /// A verified video that the place does not take waits for it; one with a fault of its own is tried again.
@@ -277,6 +314,7 @@ impl DownloadLane {
 
     /// Reports a try that brought no file. `at_once` says that the job has another video to fetch.
     async fn settle(&self, job: &Job, output: &Output, trouble: Trouble, at_once: bool) -> Result<()> {
+        self.store.vitals().meter.download(brought(trouble.kind));
         let now = self.clock.now();
         // As it is now: a try that made progress has ended the run of failures before it.
         let outputs = self.store.outputs(job.id).await?;
@@ -297,7 +335,6 @@ impl DownloadLane {
         if at_once {
             plan.due_at = now;
         }
-        let id = job.id;
         let error = match trouble.kind {
             FetchTrouble::Stopped => None,
             FetchTrouble::Interrupted
@@ -306,21 +343,13 @@ impl DownloadLane {
             | FetchTrouble::Disk
             | FetchTrouble::Staged => Some(Failure::not_fetched(trouble.why.clone())),
         };
-        match trouble.kind {
-            FetchTrouble::Stopped => {}
-            FetchTrouble::Staged => info!(job.id = id.0, "the video of job {id} is here: {}", trouble.why),
-            FetchTrouble::Disk => {
-                warn!(job.id = id.0, why = ?trouble.why, next = %plan.due_at, "the video of job {id} can't be stored");
-            }
-            FetchTrouble::Interrupted | FetchTrouble::LinkDead | FetchTrouble::WrongBody => {
-                warn!(job.id = id.0, why = ?trouble.why, next = %plan.due_at, "the video of job {id} did not arrive");
-            }
-        }
-        let failed = FetchFailure { plan, counts, error };
+        let failed = FetchFailure { plan: plan.clone(), counts, error };
         match self.store.settle_fetch_failure(job.id, job.version, output.index, failed, now).await {
-            Ok(()) | Err(StoreError::Stale { .. }) => Ok(()),
-            Err(other) => Err(other.into()),
+            Ok(()) => report(job.id, &trouble, &plan),
+            Err(StoreError::Stale { .. }) => {}
+            Err(other) => return Err(other.into()),
         }
+        Ok(())
     }
 
     /// Removes temporary files of dead jobs, now and then.
@@ -338,6 +367,41 @@ impl DownloadLane {
             return Ok(());
         }
         clear(&self.store, &self.output, busy, first, now).await
+    }
+}
+
+fn report(id: JobId, trouble: &Trouble, plan: &FetchPlan) {
+    let why = &trouble.why;
+    match (&plan.event, trouble.kind) {
+        (Some(Event::GaveUp { failure }), _) => super::report_lost(id, failure),
+        (Some(_), _) => {
+            let state = Label::Generating.as_str();
+            info!(
+                job.id = id.0,
+                state.to = state,
+                ?why,
+                "the link of job {id} is dead; a fresh one is asked for"
+            );
+        }
+        (None, FetchTrouble::Stopped) => {}
+        (None, FetchTrouble::Staged) => info!(job.id = id.0, "the video of job {id} is here: {why}"),
+        (None, FetchTrouble::Disk) => {
+            warn!(job.id = id.0, ?why, next = %plan.due_at, "the video of job {id} can't be stored");
+        }
+        (None, FetchTrouble::Interrupted | FetchTrouble::LinkDead | FetchTrouble::WrongBody) => {
+            warn!(job.id = id.0, ?why, next = %plan.due_at, "the video of job {id} did not arrive");
+        }
+    }
+}
+
+const fn brought(trouble: FetchTrouble) -> vitals::Download {
+    match trouble {
+        FetchTrouble::Interrupted => vitals::Download::Interrupted,
+        FetchTrouble::LinkDead => vitals::Download::LinkDead,
+        FetchTrouble::WrongBody => vitals::Download::WrongBody,
+        FetchTrouble::Stopped => vitals::Download::Stopped,
+        FetchTrouble::Disk => vitals::Download::Disk,
+        FetchTrouble::Staged => vitals::Download::Staged,
     }
 }
 

@@ -1,13 +1,13 @@
 //! The errand lane: free status calls for commands (the daemon has the key, they may not), and the slow probe that
 //! finds out whether a refused key works again.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use anyhow::Result;
 use tokio::sync::Notify;
 use tracing::info;
 
-use super::{Lane, Look, poll::PollLane};
+use super::{BESIDE_THE_CALLS, Lane, Look, poll::PollLane};
 use crate::{
     clock::Clock,
     domain::hold::{Hold, HoldName},
@@ -16,6 +16,7 @@ use crate::{
         Store,
         errand::{Errand, ErrandAnswer},
     },
+    vitals::{Call, Part},
 };
 
 /// Runs errands.
@@ -43,12 +44,17 @@ impl Lane for ErrandLane {
     type Key = ();
     type Work = Work;
 
-    fn name(&self) -> &'static str {
-        "errand"
+    fn part(&self) -> Part {
+        Part::Errand
     }
 
     fn width(&self) -> usize {
         1
+    }
+
+    fn longest_step(&self) -> Option<Duration> {
+        // Its turn, which the poller may have, and the call.
+        Some(self.api.status_timeout() * 2 + BESIDE_THE_CALLS)
     }
 
     fn bell(&self) -> &Notify {
@@ -73,7 +79,9 @@ impl Lane for ErrandLane {
         self.polls.counts_another();
         match work {
             Work::Ask(errand) => {
+                let asked = tokio::time::Instant::now();
                 let (answer, echo) = self.api.status(&errand.base_url, &errand.task).await;
+                self.store.vitals().meter.called(Call::Status, asked.elapsed());
                 self.store.answer(errand.id, ErrandAnswer::of(&answer, echo), self.clock.now()).await?;
             }
             Work::ProbeKey(hold) => self.probe_key(&hold).await?,

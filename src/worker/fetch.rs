@@ -1,4 +1,4 @@
-//! One video from its link to a whole, durable temporary file.
+//! One video from its link to a whole temporary file, which [`Received::finish`] makes durable.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -26,8 +26,11 @@ const BLOCK_PIECES: usize = 1024;
 /// Bytes between two durable positions.
 const DURABLE_EVERY_BYTES: u64 = 8 * 1024 * 1024;
 /// Bytes that may be written without being durable: beyond it the download waits for the disk. What a crash costs at most,
-/// besides what came within [`RECORD_EVERY`].
-const UNSYNCED_MAX_BYTES: u64 = 2 * DURABLE_EVERY_BYTES;
+/// besides what came within [`RECORD_EVERY`]. A sync that takes its time must not stop the transfer: with twice the distance
+/// of two positions it did at every one.
+const UNSYNCED_MAX_BYTES: u64 = 8 * DURABLE_EVERY_BYTES;
+/// The same in staging, which shares its disk with the database: little is written between two looks at its room.
+const UNSYNCED_MAX_STAGED_BYTES: u64 = 2 * DURABLE_EVERY_BYTES;
 /// The shortest time between two recorded positions: a fast download is not slowed down by its own bookkeeping.
 const RECORD_EVERY: Duration = Duration::from_secs(1);
 /// A wish to come back later than this is not waited for here: the worker is free for another video meanwhile.
@@ -104,9 +107,25 @@ pub(super) struct Fetch<'a> {
     pub staging: Option<&'a Room>,
 }
 
+/// A video that has come whole. Its last block is not written yet: the connection is free for another video meanwhile.
+pub(super) struct Received {
+    part: Part,
+    rest: Block,
+}
+
+impl Received {
+    /// Writes the rest and makes the part durable.
+    pub(super) async fn finish(self) -> Result<Finished, Ended> {
+        let Self { mut part, rest } = self;
+        let finished = on_disk(move || rest.write_to(&mut part).and_then(|()| part.finish())).await?;
+        reach(Point::DownloadFinished);
+        Ok(finished)
+    }
+}
+
 impl Fetch<'_> {
     /// Fetches `output`, with a few tries in a row when the connection is cut.
-    pub(super) async fn run(&self, output: &Output) -> Result<Finished, Ended> {
+    pub(super) async fn run(&self, output: &Output) -> Result<Received, Ended> {
         let here = self.part.to_string_lossy();
         let mut partial = output.partial.clone().filter(|partial| partial.path == here);
         // From the first failure on, and anew after progress: a long download is not out of patience before its first cut.
@@ -132,7 +151,7 @@ impl Fetch<'_> {
         }
     }
 
-    async fn once(&self, url: &str, partial: &mut Option<Partial>) -> Result<Finished, Ended> {
+    async fn once(&self, url: &str, partial: &mut Option<Partial>) -> Result<Received, Ended> {
         let (position, etag, total) = match partial {
             Some(Partial { position, etag: Some(etag), total, .. }) => {
                 (*position, Some(etag.clone()), *total)
@@ -180,6 +199,7 @@ impl Fetch<'_> {
             };
             match chunk {
                 Ok(Some(bytes)) => {
+                    self.store.vitals().meter.wrote(bytes.len() as u64);
                     block.push(bytes);
                     self.still_wanted(&mut looked_at).await?;
                 }
@@ -195,11 +215,9 @@ impl Fetch<'_> {
                 hand = Hand::Free(part).write(std::mem::take(&mut block)).await?;
             }
         }
-        let part = hand.write(block).await?.free().await?;
+        let part = hand.free().await?;
         progress.finish().await?;
-        let finished = on_disk(move || part.finish()).await?;
-        reach(Point::DownloadFinished);
-        Ok(finished)
+        Ok(Received { part, rest: block })
     }
 
     /// A server that drips never comes to a position that is recorded, where a cancelled download ends: it ends no later
@@ -263,6 +281,10 @@ impl Block {
     fn is_full(&self) -> bool {
         self.bytes >= BLOCK_BYTES || self.pieces.len() >= BLOCK_PIECES
     }
+
+    fn write_to(&self, part: &mut Part) -> Result<(), DiskError> {
+        self.pieces.iter().try_for_each(|piece| part.write(piece))
+    }
 }
 
 /// The part: in hand, or on a thread that writes and hashes one block while the next one is received.
@@ -285,7 +307,7 @@ impl Hand {
             return Ok(Hand::Free(part));
         }
         Ok(Hand::Busy(tokio::task::spawn_blocking(move || {
-            block.pieces.iter().try_for_each(|piece| part.write(piece))?;
+            block.write_to(&mut part)?;
             Ok(part)
         })))
     }
@@ -307,7 +329,11 @@ impl Progress<'_, '_> {
     /// Takes note of a sync that has ended, and starts the next one where it is time.
     async fn advance(&mut self, mut part: Part) -> Result<Part, Ended> {
         let unsynced = part.written_bytes() - part.durable_bytes();
-        if self.syncing.as_ref().is_some_and(|sync| sync.is_finished() || unsynced >= UNSYNCED_MAX_BYTES) {
+        let unsynced_max = match self.fetch.staging {
+            Some(_) => UNSYNCED_MAX_STAGED_BYTES,
+            None => UNSYNCED_MAX_BYTES,
+        };
+        if self.syncing.as_ref().is_some_and(|sync| sync.is_finished() || unsynced >= unsynced_max) {
             self.finish().await?.into_iter().for_each(|durable| part.is_durable(durable));
             if self.recorded_at.is_none_or(|last| last.elapsed() >= RECORD_EVERY) {
                 self.fetch.leave_room(0).await?;

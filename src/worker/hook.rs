@@ -17,6 +17,7 @@ use crate::{
     clock::Clock,
     domain::{Job, hook::next_try},
     store::{Store, StoreError, download::Output, hook::HookCall},
+    vitals::Part,
 };
 
 /// A program that is told what happened.
@@ -58,12 +59,17 @@ impl Lane for HookLane {
     type Key = String;
     type Work = (Arc<Hook>, HookCall);
 
-    fn name(&self) -> &'static str {
-        "hook"
+    fn part(&self) -> Part {
+        Part::Hook
     }
 
     fn width(&self) -> usize {
         self.hooks.len()
+    }
+
+    fn longest_step(&self) -> Option<Duration> {
+        // Each program has its own time, after which it is killed; none of them is a reason to start klingd again.
+        None
     }
 
     fn bell(&self) -> &Notify {

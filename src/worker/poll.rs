@@ -3,17 +3,19 @@
 use std::{
     collections::HashSet,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use anyhow::Result;
 use tokio::sync::{Notify, OnceCell};
 use tracing::{debug, info, warn};
 
-use super::{Lane, Look, money, schedules::Schedules};
+use super::{BESIDE_THE_CALLS, Lane, Look, money, schedules::Schedules};
 use crate::{
     clock::Clock,
     domain::{
         Credits, Event, HoldName, Job, JobId, RenderKind, Timestamp,
+        label::Label,
         looks::{KeptLooks, Looks},
         plan::{
             download::{DownloadPolicy, FetchFacts, failing_since, given_up},
@@ -24,6 +26,7 @@ use crate::{
     failpoint::{Point, reach},
     provider::Api,
     store::{Store, StoreError},
+    vitals::{self, Call, Part},
 };
 
 /// Status calls at once. One call can take tens of seconds (the gateway may ask its own upstream), so there are more of
@@ -39,8 +42,8 @@ pub struct PollLane {
     policy: PollPolicy,
     downloads: DownloadPolicy,
     key_fingerprint: String,
-    manners: Mutex<Manners>,
-    restored: OnceCell<()>,
+    manners: Arc<Mutex<Manners>>,
+    restored: Arc<OnceCell<()>>,
 }
 
 /// What the lane obeys.
@@ -87,9 +90,24 @@ impl PollLane {
             policy,
             downloads,
             key_fingerprint,
-            manners: Mutex::new(manners),
-            restored: OnceCell::new(),
+            manners: Arc::new(Mutex::new(manners)),
+            restored: Arc::default(),
         }
+    }
+
+    /// This lane, from where `earlier` is: what that one heard, or will hear from what it has in hand, holds for both.
+    #[must_use]
+    pub fn succeeding(self, earlier: &Self) -> Self {
+        {
+            let mut manners = earlier.manners();
+            let kept = manners.looks.kept();
+            // Another key may have been mended.
+            let kept =
+                if self.key_fingerprint == earlier.key_fingerprint { kept } else { kept.after_restart() };
+            manners.looks = self.manners().looks;
+            manners.looks.go_on_from(kept);
+        }
+        Self { manners: Arc::clone(&earlier.manners), restored: Arc::clone(&earlier.restored), ..self }
     }
 
     fn manners(&self) -> std::sync::MutexGuard<'_, Manners> {
@@ -166,12 +184,17 @@ impl Lane for PollLane {
     type Key = JobId;
     type Work = Job;
 
-    fn name(&self) -> &'static str {
-        "poll"
+    fn part(&self) -> Part {
+        Part::Poll
     }
 
     fn width(&self) -> usize {
         WIDTH as usize
+    }
+
+    fn longest_step(&self) -> Option<Duration> {
+        // Its turn, which another lane's call may have; the call; then perhaps the question whether a refused key works.
+        Some(self.api.status_timeout() * 3 + BESIDE_THE_CALLS)
     }
 
     fn bell(&self) -> &Notify {
@@ -201,12 +224,19 @@ impl Lane for PollLane {
         let (Some(task), Some(made)) = (job.state.task().cloned(), job.made_with.clone()) else {
             return Ok(());
         };
+        let meter = &self.store.vitals().meter;
+        let asked = tokio::time::Instant::now();
         let (answer, _) = self.api.status(&made.base_url, &task).await;
+        meter.called(Call::Status, asked.elapsed());
         reach(Point::PollAnswered);
         let same_key = made.key_fingerprint == self.key_fingerprint;
         let answer = if same_key { self.whose_403(answer).await } else { answer };
         self.log_new_word(&answer);
         let now = self.clock.now();
+        meter.poll(shown(&answer));
+        if let PollAnswer::RateLimited { .. } = answer {
+            meter.rate_limited(Call::Status);
+        }
         let says_the_price = matches!(answer, PollAnswer::Succeeded { .. } | PollAnswer::Failed { .. });
         let kind = RenderKind::from(&job.request);
         let facts = PollFacts {
@@ -244,11 +274,14 @@ impl Lane for PollLane {
         let of_money = plan.event.as_ref().and_then(|event| money::at_the_end(event, facts.counted));
         let note = [plan.event.as_ref().and_then(other_failed), of_money].into_iter().flatten();
         let note = note.reduce(|one, other| format!("{one}; {other}"));
-        report(&job, &answer, &plan, note.as_deref());
         let rendered = matches!(plan.event, Some(Event::Succeeded { .. }));
-        match self.store.settle_poll(job.id, job.version, plan, note, no_fresh_link, now).await {
+        let settled =
+            self.store.settle_poll(job.id, job.version, plan.clone(), note.clone(), no_fresh_link, now).await;
+        match settled {
             Ok(()) => {
+                report(&job, &answer, &plan, note.as_deref());
                 if rendered {
+                    meter.rendered(now.since(facts.submitted_at));
                     self.schedules.learned(kind);
                 }
                 reach(Point::PollCommitted)
@@ -258,6 +291,18 @@ impl Lane for PollLane {
             Err(other) => return Err(other.into()),
         };
         Ok(())
+    }
+}
+
+const fn shown(answer: &PollAnswer) -> vitals::Poll {
+    match answer {
+        PollAnswer::Running { .. } => vitals::Poll::Running,
+        PollAnswer::Succeeded { .. } => vitals::Poll::Succeeded,
+        PollAnswer::Failed { .. } => vitals::Poll::Failed,
+        PollAnswer::NotFound => vitals::Poll::NotFound,
+        PollAnswer::KeyRefused { .. } | PollAnswer::Forbidden { .. } => vitals::Poll::Refused,
+        PollAnswer::RateLimited { .. } => vitals::Poll::RateLimited,
+        PollAnswer::Unclear { .. } => vitals::Poll::Unclear,
     }
 }
 
@@ -282,12 +327,18 @@ fn report(job: &Job, answer: &PollAnswer, plan: &PollPlan, note: Option<&str>) {
     let id = job.id;
     match &plan.event {
         Some(Event::Succeeded { outputs, .. }) => {
-            info!(job.id = id.0, outputs, "job {id} is rendered; its video is fetched");
+            let state = Label::Downloading.as_str();
+            info!(job.id = id.0, state.to = state, outputs, "job {id} is rendered; its video is fetched");
         }
         Some(Event::TaskFailed { failure, .. }) => {
-            warn!(job.id = id.0, why = failure.message, "job {id} failed at the provider");
+            let state = Label::Failed.as_str();
+            warn!(job.id = id.0, state.to = state, why = failure.message, "job {id} failed at the provider");
         }
-        Some(Event::LinkRenewed) => info!(job.id = id.0, "job {id} has a fresh link"),
+        Some(Event::GaveUp { failure }) => super::report_lost(id, failure),
+        Some(Event::LinkRenewed) => {
+            let state = Label::Downloading.as_str();
+            info!(job.id = id.0, state.to = state, "job {id} has a fresh link; its video is fetched");
+        }
         Some(Event::Watched { watch }) => match watch.needs_person() {
             Some(reason) => {
                 let reason = reason.as_str();

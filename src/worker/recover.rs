@@ -8,7 +8,7 @@ use super::{
     evidence::Spooled,
 };
 use crate::{
-    domain::{Outcome, State},
+    domain::{Outcome, State, label::Label},
     failpoint::{Point, reach},
     store::{StoreError, step::Moved},
 };
@@ -44,6 +44,7 @@ pub async fn recover(answers: &Answers) -> Result<Recovered> {
         found.in_doubt += 1;
         warn!(
             job.id = id.0,
+            state.to = Label::InDoubt.as_str(),
             "job {id} is in doubt: klingd stopped while it was on the wire; klingd resolve {id}"
         );
         reach(Point::RecoverOrphaned);
@@ -69,7 +70,8 @@ async fn replay(answers: &Answers, spooled: Spooled) -> Result<Option<Moved>> {
     let outcome = answers.read(job, &reader, evidence).await?;
     let replayed = match answers.store.settle_submit(outcome).await {
         Ok(moved) => {
-            info!(job.id = job.0, "the answer to job {job} was spooled; it is {} now", moved.to.label());
+            let state = moved.to.label().as_str();
+            info!(job.id = job.0, state.to = state, "the answer to job {job} was spooled; it is {state} now");
             Some(moved)
         }
         // It got into the database after all, before the file could be removed.

@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
 use super::{
-    Lane, Look,
+    BESIDE_THE_CALLS, Lane, Look,
     answer::{Answers, Reader},
     evidence::Spooled,
     room::Room,
@@ -16,6 +16,7 @@ use crate::{
     domain::{
         Credits, Event, JobId, State,
         attempt::AttemptNo,
+        evidence::Phase,
         gate::{GateNews, SHORTEST_WISH},
     },
     failpoint::{Point, reach},
@@ -25,6 +26,7 @@ use crate::{
         step::Moved,
         submit::{ClaimPolicy, Intent, SubmitOutcome},
     },
+    vitals::{Call, Meter, Part, Submit},
 };
 
 /// Submits jobs.
@@ -59,12 +61,17 @@ impl Lane for SubmitLane {
     type Key = JobId;
     type Work = Admitted;
 
-    fn name(&self) -> &'static str {
-        "submit"
+    fn part(&self) -> Part {
+        Part::Submit
     }
 
     fn width(&self) -> usize {
         self.settings.workers
+    }
+
+    fn longest_step(&self) -> Option<Duration> {
+        // The POST, then perhaps the question whether a refused key works.
+        Some(self.api.submit_timeout() + self.api.status_timeout() + BESIDE_THE_CALLS)
     }
 
     fn bell(&self) -> &Notify {
@@ -95,9 +102,16 @@ impl Lane for SubmitLane {
         info!(
             job.id = job.0,
             attempt = attempt.0,
+            state.to = "submitting",
             credits.estimated = intent.estimate.get(),
             "job {job} is submitted"
         );
+        let vitals = self.answers.store.vitals();
+        if let Some(since) = intent.waits_since {
+            vitals.meter.waited(self.answers.clock.now().since(since));
+        }
+        // Until its outcome is on record.
+        let _on_the_wire = vitals.wire.leaves(vitals.now() + self.longest_step().unwrap_or_default());
         let first_look = self.answers.schedules.first_look(&intent.body, self.answers.clock.now()).await;
         self.api.latch().admitted(knew);
         let evidence = self.api.generate(intent.body).await;
@@ -109,6 +123,7 @@ impl Lane for SubmitLane {
             first_look,
         };
         let outcome = self.answers.read(job, &reader, evidence).await?;
+        count(&vitals.meter, &outcome);
         if let Some(wait) = self.quiet(&outcome) {
             self.api.latch().close(wait);
         }
@@ -182,6 +197,22 @@ impl SubmitLane {
     }
 }
 
+fn count(meter: &Meter, outcome: &SubmitOutcome) {
+    meter.submit(match &outcome.plan.event {
+        Event::Accepted { .. } => Submit::Accepted,
+        Event::SubmitRefused { .. } => Submit::Refused,
+        Event::SubmitDeferred { .. } => Submit::Deferred,
+        _ => Submit::Unknown,
+    });
+    let evidence = &outcome.evidence;
+    if evidence.status == Some(429) {
+        meter.rate_limited(Call::Generate);
+    }
+    if evidence.transport.as_ref().is_none_or(|failure| failure.phase != Phase::Held) {
+        meter.called(Call::Generate, evidence.took());
+    }
+}
+
 fn task_of(outcome: &SubmitOutcome) -> Option<&str> {
     match &outcome.plan.event {
         Event::Accepted { task, .. } => Some(task.as_str()),
@@ -198,17 +229,18 @@ fn last_words(job: JobId, attempt: AttemptNo, task: &str) {
 }
 
 fn report(job: JobId, attempt: AttemptNo, outcome: &SubmitOutcome, moved: &Moved) {
-    let took = outcome.evidence.took_ms;
+    let (took, state) = (outcome.evidence.took_ms, moved.to.label().as_str());
     match &moved.to {
         State::Generating { task, .. } => {
             let charged = outcome.plan.event.charged().map(Credits::get);
-            info!(job.id = job.0, task.id = %task, credits.charged = charged, duration_ms = took, "job {job} is generating");
+            info!(job.id = job.0, task.id = %task, state.to = state, credits.charged = charged, duration_ms = took, "job {job} is generating");
         }
         State::InDoubt { .. } => {
             let why = doubt(&outcome.plan.event);
             warn!(
                 job.id = job.0,
                 attempt = attempt.0,
+                state.to = state,
                 why,
                 "job {job} is in doubt: it may be paid; klingd resolve {job}"
             );
@@ -216,6 +248,7 @@ fn report(job: JobId, attempt: AttemptNo, outcome: &SubmitOutcome, moved: &Moved
         State::Failed { failure, .. } => {
             warn!(
                 job.id = job.0,
+                state.to = state,
                 code = failure.code,
                 why = failure.message,
                 "job {job} is refused, not charged"
@@ -223,13 +256,19 @@ fn report(job: JobId, attempt: AttemptNo, outcome: &SubmitOutcome, moved: &Moved
         }
         State::Queued => {
             let why = outcome.plan.error.as_ref().map(|e| e.message.as_str());
-            info!(job.id = job.0, attempt = attempt.0, why, "job {job} is back in the queue, not charged");
+            info!(
+                job.id = job.0,
+                attempt = attempt.0,
+                state.to = state,
+                why,
+                "job {job} is back in the queue, not charged"
+            );
         }
         State::Submitting { .. }
         | State::Downloading { .. }
         | State::Done { .. }
         | State::Cancelled { .. } => {
-            info!(job.id = job.0, attempt = attempt.0, "job {job} is {}", moved.to.label());
+            info!(job.id = job.0, attempt = attempt.0, state.to = state, "job {job} is {state}");
         }
     }
     if let Some(note) = &outcome.note {

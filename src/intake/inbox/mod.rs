@@ -41,7 +41,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use tokio::sync::watch::Sender;
+use tokio::sync::watch::{Receiver, Sender};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -57,6 +57,7 @@ use crate::{
     clock::Clock,
     disk::shared,
     store::{Store, StoreError},
+    vitals::Part,
 };
 
 /// The shortest time between two looks, however many events come: a large copy makes thousands.
@@ -83,6 +84,8 @@ pub struct Settings {
 /// The watcher of the folder: one task, whose steps follow one another.
 pub struct Inbox {
     settings: Arc<Settings>,
+    /// Where other settings come from; the places stay.
+    news: Receiver<Arc<Settings>>,
     store: Store,
     clock: Clock,
     /// The name under which this queue claims.
@@ -119,14 +122,21 @@ struct Candidate {
 
 impl Inbox {
     /// A watcher. `waiting` is true until a look has found nothing that is about to be taken.
-    pub async fn open(store: Store, clock: Clock, settings: Settings, waiting: Sender<bool>) -> Result<Self> {
+    pub async fn open(
+        store: Store,
+        clock: Clock,
+        mut news: Receiver<Arc<Settings>>,
+        waiting: Sender<bool>,
+    ) -> Result<Self> {
+        let settings = Arc::clone(&news.borrow_and_update());
         let fresh = u32::try_from(clock.number() >> 32).unwrap_or_default();
         let queue = store.inbox_queue(fresh).await?;
         let known = store.inbox_is_known(&settings.places.inbox).await?;
         store.forget_files(clock.now() - REMEMBERED).await?;
         let now = clock.steady();
         Ok(Self {
-            settings: Arc::new(settings),
+            settings,
+            news,
             store,
             clock,
             queue,
@@ -151,6 +161,8 @@ impl Inbox {
         let hints = Arc::clone(self.watch.hints());
         let mut commits = self.store.bells().commits.subscribe();
         while !stop.is_cancelled() {
+            let vitals = Arc::clone(self.store.vitals());
+            vitals.beat(Part::Inbox).turn(vitals.now(), None);
             self.step(&stop).await.context("the inbox")?;
             let now = self.clock.steady();
             let wake_at = self.tell_at.map_or(self.scan_at, |tell_at| tell_at.min(self.scan_at));
@@ -161,9 +173,14 @@ impl Inbox {
                 }
                 // A status file may have changed. Seldom looked at, whatever the number of commits.
                 _ = commits.changed(), if self.tell_at.is_none() => self.tell_at = Some(now + TELL_EVERY),
-                () = tokio::time::sleep(wake_at.saturating_sub(now)) => {}
+                Ok(()) = self.news.changed() => {
+                    self.settings = Arc::clone(&self.news.borrow_and_update());
+                    self.scan_at = now;
+                }
+                () = tokio::time::sleep(wake_at.saturating_sub(now).min(vitals.turn_every())) => {}
             }
         }
+        self.store.vitals().beat(Part::Inbox).rest();
         Ok(())
     }
 

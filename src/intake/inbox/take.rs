@@ -25,6 +25,7 @@ use crate::{
         CommitFault, StoreError,
         inbox::{InboxFile, NewFile},
     },
+    vitals::{File, Part},
 };
 
 /// Files of one step. They are queued in one transaction, which the writer shares with the lanes: a thousand jobs each
@@ -50,6 +51,8 @@ impl Inbox {
     /// Takes the files, a batch after the other, so that the lanes get their turns.
     pub(super) async fn take(&mut self, all: Vec<Candidate>, stop: &CancellationToken) -> Result<()> {
         for batch in all.chunks(BATCH) {
+            let vitals = self.store.vitals();
+            vitals.beat(Part::Inbox).turn(vitals.now(), None);
             // Files are not hidden from their owners before there is a chance that they are queued and moved.
             let works = !self.troubles.has(Area::Place) && self.database_works().await?;
             if stop.is_cancelled() || !works {
@@ -143,6 +146,7 @@ impl Inbox {
         let mut recorded = Vec::new();
         for one in join_all(taken).await {
             if let Some(file) = self.tolerate(one)? {
+                self.store.vitals().meter.file(if file.accepted { File::Accepted } else { File::Rejected });
                 if file.accepted {
                     info!(path = file.name, "{} is queued", file.name);
                 } else {
