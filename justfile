@@ -44,6 +44,17 @@ crash:
 deny:
     cargo deny --locked check
 
+# The Debian package and the static archive, in target/package (tools/package.sh says what they need).
+package:
+    tools/package.sh deb
+    tools/package.sh tarball
+
+# The package in a clean Debian, a booted one, and one whose power is cut; as root, some fifteen minutes.
+prove-package old new:
+    tests/packaging/install.sh {{ old }} {{ new }}
+    tests/packaging/boot.sh {{ old }} {{ new }} target/debug/klingd
+    tests/packaging/powercut.sh {{ new }}
+
 # The documentation of the code, with the private parts.
 doc:
     cargo doc --locked --no-deps --document-private-items --open

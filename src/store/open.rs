@@ -3,9 +3,9 @@
 
 use std::{
     error::Error,
-    fs::File,
-    io::ErrorKind,
-    os::unix::fs::OpenOptionsExt as _,
+    fs::{self, File, OpenOptions, Permissions},
+    io::{self, ErrorKind},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -139,23 +139,18 @@ impl Store {
 /// Connects and brings the schema to what this binary knows, under a lock: SQLite's migrations take none of their own,
 /// and two first starts at once would collide.
 async fn prepare(path: &Path, options: &SqliteConnectOptions, access: Access) -> Result<SqliteConnection> {
-    let file = |e: std::io::Error| match e.kind() {
+    let file = |e: io::Error| match e.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
             OpenError::NotNow { path: path.to_owned(), why: e.to_string() }
         }
         _ => OpenError::File { path: path.to_owned(), why: e.to_string() },
     };
-    let lock = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o660)
-        .open(path.with_extension("schema.lock"))
-        .map_err(file)?;
+    let lock = path.with_extension("schema.lock");
+    let lock = open_closed(&lock, File::options().create(true).truncate(false)).map_err(file)?;
     // On a blocking thread: whoever holds it may be another open of this very process, waiting for this very thread.
     let lock = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock))
         .await
-        .map_err(|e| file(std::io::Error::other(e)))?
+        .map_err(|e| file(io::Error::other(e)))?
         .map_err(file)?;
     if !path.exists() {
         create_private(path).map_err(file)?;
@@ -200,12 +195,25 @@ fn open_failed(path: &Path, e: &(dyn Error + 'static)) -> OpenError {
 }
 
 /// SQLite would create the file readable by all; prompts and signed links are nobody else's business.
-fn create_private(path: &Path) -> std::io::Result<()> {
-    match File::options().create_new(true).write(true).mode(0o660).open(path) {
+fn create_private(path: &Path) -> io::Result<()> {
+    match open_closed(path, File::options().create_new(true)) {
         Ok(_) => Ok(()),
-        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(e) => Err(e),
     }
+}
+
+/// Opens a file for owner and group. In a directory that its group writes to, whatever the umask says: a member whose
+/// command is the first one must not shut out the daemon, whose user is another. SQLite gives its other files the mode
+/// of the database.
+fn open_closed(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    let file = options.write(true).mode(0o660).open(path)?;
+    let shared = path.parent().and_then(|dir| fs::metadata(dir).ok()).is_some_and(|m| m.mode() & 0o020 != 0);
+    if shared && file.metadata()?.mode() & 0o777 != 0o660 {
+        // Only the file's owner can; whoever else got it open needs nothing.
+        drop(file.set_permissions(Permissions::from_mode(0o660)));
+    }
+    Ok(file)
 }
 
 async fn assert_sqlite(connection: &mut SqliteConnection) -> Result<()> {
@@ -265,4 +273,39 @@ async fn check_pragmas(path: &Path, connection: &mut SqliteConnection) -> Result
         }
     }
     connection.ping().await.map_err(StoreError::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o777
+    }
+
+    #[tokio::test]
+    async fn the_first_of_a_group_shuts_nobody_out() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o2770)).unwrap();
+        let path = dir.path().join("klingd.db");
+        // What an umask of 077 would have left.
+        let lock = path.with_extension("schema.lock");
+        let lock = File::options().create_new(true).write(true).mode(0o600).open(lock);
+        drop(lock.unwrap());
+        let (_store, _writer) = Store::open(&path, Access::Use).await.unwrap();
+        for name in ["klingd.db", "klingd.db-wal", "klingd.db-shm", "klingd.schema.lock"] {
+            assert_eq!(mode(&dir.path().join(name)), 0o660, "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_queue_of_ones_own_is_closed_to_others() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o700)).unwrap();
+        let path = dir.path().join("klingd.db");
+        let (_store, _writer) = Store::open(&path, Access::Use).await.unwrap();
+        for name in ["klingd.db", "klingd.db-wal", "klingd.db-shm", "klingd.schema.lock"] {
+            assert_eq!(mode(&dir.path().join(name)) & 0o007, 0, "{name}");
+        }
+    }
 }
