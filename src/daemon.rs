@@ -1,6 +1,7 @@
 //! The composition root: builds everything, spawns it, supervises it and stops it in order. The only spawner besides the
 //! loop in `worker`, which spawns its steps.
 
+mod here;
 mod notify;
 mod settings;
 mod tasks;
@@ -46,6 +47,7 @@ use crate::{
         errand::ErrandLane,
         evidence::Spool,
         hook::{Describe, HookLane},
+        origin::Origin,
         poll::PollLane,
         recover::{Recovered, recover},
         room::Room,
@@ -109,6 +111,8 @@ pub async fn run(
     tasks.writer(writer.run());
     let ended = async {
         store.stamp(&config.database(), options.world).await.map_err(refused)?;
+        // Before anything asks for a path, or could be paid for.
+        origin(config, &store, clock).begin().await.map_err(Failure::Broke)?;
         let lanes = build(config, key, &store, options, clock, &stop).await?;
         serve(lanes, &store, config, options, clock, &mut tasks, &stop).await.map_err(Failure::Broke)
     }
@@ -116,6 +120,9 @@ pub async fn run(
     // In order: no new work, the lanes' steps in hand, then the writer that they report to, then the lock.
     stop.cancel();
     let lanes = tasks.join_lanes().await;
+    if ended.is_ok() {
+        tell_origin(config, &store, clock).await;
+    }
     drop(store);
     let writer = tasks.join_writer().await;
     let ended = ended?;
@@ -211,7 +218,20 @@ fn hook_lane(
 
 /// What watches the places of the videos.
 pub fn room(config: &Config, store: &Store, clock: Clock) -> Arc<Room> {
-    Arc::new(Room::new(store.clone(), clock, spool(config), room_settings(config)))
+    let origin = origin(config, store, clock);
+    Arc::new(Room::new(store.clone(), clock, spool(config), room_settings(config), origin))
+}
+
+fn origin(config: &Config, store: &Store, clock: Clock) -> Origin {
+    Origin::new(store.clone(), clock, here::place(config))
+}
+
+/// The last requests of a run are told, too: a copy that is put in the database's place now lacks them.
+async fn tell_origin(config: &Config, store: &Store, clock: Clock) {
+    let told = async { anyhow::Ok(origin(config, store, clock).look().await??) };
+    if let Err(why) = told.await {
+        warn!("the output root does not know of the last requests: {why:#}");
+    }
 }
 
 /// The download lane by itself.
@@ -253,6 +273,20 @@ pub fn submit_lane(config: &Config, key: &ApiKey, store: &Store, api: Arc<Api>, 
 
 fn spool(config: &Config) -> Spool {
     Spool::new(config.spool_dir(), config.data_dir.join("reserve"))
+}
+
+/// How many answers to submits are not in the database yet.
+///
+/// # Errors
+/// The folder can't be looked through: what is in it may matter.
+pub fn unread_answers(config: &Config) -> Result<usize> {
+    let answers = spool(config).read_all().with_context(|| {
+        format!(
+            "{} can't be looked through for answers; try it as the daemon's user",
+            config.spool_dir().display()
+        )
+    })?;
+    Ok(answers.len())
 }
 
 fn answers(config: &Config, store: &Store, api: Option<Arc<Api>>, clock: Clock) -> Answers {
