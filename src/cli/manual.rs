@@ -107,6 +107,21 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "doctor",
+        &[
+            ("klingd doctor --online", "check the installation, and the key by a free call"),
+            ("klingd doctor --json", "a report for a bug, without secrets"),
+        ],
+    ),
+    (
+        "prune",
+        &[
+            ("klingd prune --dry-run", "what would be forgotten of what ended 90 days ago"),
+            ("klingd prune --older-than 30d --yes", "forget it, from a timer"),
+        ],
+    ),
+    ("backup", &[("klingd backup klingd-monday.db", "copy the queue, while the daemon runs or not")]),
+    (
         "config",
         &[
             ("klingd config init", "write the commented file with every key"),
