@@ -21,8 +21,9 @@ const DATA_DIR: &str = "data_dir";
 pub struct Origin {
     /// Whether it pays with a real key: nothing else has to be held.
     pub is_real: bool,
-    /// What it was when it last ran; nothing before its first run, and after a person took responsibility for a copy.
-    pub identity: Option<Identity>,
+    /// What it was when it last ran. Where it was is not known before its first run, and after a person took responsibility
+    /// for a copy.
+    pub identity: Identity,
     /// What klingd wrote into the copy that this is, if it is one.
     pub stamp: Option<CopyStamp>,
     /// Where its data directory was.
@@ -52,7 +53,7 @@ impl Store {
         .await?;
         Ok(Origin {
             is_real: r.try_get::<Option<&str>, _>("world")? == Some(World::Real.as_str()),
-            identity: r.try_get::<Option<&str>, _>("identity")?.map(serde_json::from_str).transpose()?,
+            identity: row::json(&r, "identity")?,
             stamp: r.try_get::<Option<&str>, _>("stamp")?.map(serde_json::from_str).transpose()?,
             data_dir: r.try_get("data_dir")?,
             attempts: row::narrow(&r, "attempts")?,
@@ -142,7 +143,12 @@ async fn move_paths(c: &mut SqliteConnection, from: &[u8], to: &[u8]) -> Result<
 
 /// A person has taken responsibility for the copy: from here on it is a queue of its own, under a name of its own.
 pub(super) async fn adopt(c: &mut SqliteConnection) -> Result<()> {
-    sqlx::query("DELETE FROM meta WHERE name IN (?, ?)").bind(IDENTITY).bind(STAMP).execute(c).await?;
+    sqlx::query("DELETE FROM meta WHERE name = ?").bind(STAMP).execute(&mut *c).await?;
+    // As in the migration that made the first one.
+    sqlx::query("UPDATE meta SET value = json_object('queue', lower(hex(randomblob(8)))) WHERE name = ?")
+        .bind(IDENTITY)
+        .execute(c)
+        .await?;
     Ok(())
 }
 

@@ -66,7 +66,7 @@ impl Origin {
         if !signs.is_empty() {
             self.hold(&signs).await?;
         } else if known.is_real && !known.is_held {
-            self.be(known.identity).await?;
+            self.keep(&known.identity).await?;
         }
         if before.as_deref() != Some(&*self.place.data_dir) {
             if let Some(before) = &before {
@@ -86,12 +86,9 @@ impl Origin {
         if !known.is_real || known.is_held {
             return Ok(Ok(()));
         }
-        let queue = match known.identity {
-            Some(identity) => identity.queue,
-            // A person has just taken responsibility for a copy.
-            None => self.be(None).await?,
-        };
-        let sent = (queue, known.attempts);
+        // A person may just have taken responsibility for a copy, under a new name.
+        self.keep(&known.identity).await?;
+        let sent = (known.identity.queue, known.attempts);
         if self.told().as_ref() == Some(&sent) {
             return Ok(Ok(()));
         }
@@ -110,18 +107,10 @@ impl Origin {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps what this queue is while it runs here; gives its name.
-    async fn be(&self, before: Option<Identity>) -> Result<String, StoreError> {
-        let identity = match &before {
-            Some(known) => known.now_at(&self.place.here),
-            None => {
-                Identity { queue: format!("{:016x}", self.clock.number()), here: self.place.here.clone() }
-            }
-        };
-        if before.as_ref() != Some(&identity) {
-            self.store.keep_identity(&identity).await?;
-        }
-        Ok(identity.queue)
+    /// Keeps where this queue is while it runs.
+    async fn keep(&self, known: &Identity) -> Result<(), StoreError> {
+        let now = known.now_at(&self.place.here);
+        if now == *known { Ok(()) } else { self.store.keep_identity(&now).await }
     }
 
     async fn hold(&self, signs: &[Sign]) -> Result<(), StoreError> {
@@ -153,7 +142,7 @@ fn signs(known: &store::origin::Origin, here: &Here, twin: Option<&Path>) -> Vec
     if known.is_held && stamp.is_none() {
         return Vec::new();
     }
-    let moved = known.identity.iter().flat_map(|identity| identity.signs(here));
+    let moved = known.identity.signs(here);
     let twin = twin.map(|dir| Sign::Twin(dir.display().to_string()));
     stamp.into_iter().chain(moved).chain(twin).collect()
 }
@@ -209,7 +198,7 @@ mod tests {
             origin(&store, dir.path(), "a", 7).begin().await.unwrap();
             assert_eq!(held(&store).await, None);
         }
-        let first = store.origin().await.unwrap().identity.unwrap();
+        let first = store.origin().await.unwrap().identity;
         for (machine, file, sign) in
             [("b", 7, "ran on another machine"), ("a", 8, "a copied file"), ("b", 8, "a copied file")]
         {
@@ -218,7 +207,7 @@ mod tests {
                 origin(&store, dir.path(), machine, file).begin().await.unwrap();
                 let why = held(&store).await.unwrap();
                 assert!(why.contains(sign) && why.contains("may have been paid"), "{why}");
-                assert_eq!(store.origin().await.unwrap().identity.as_ref(), Some(&first), "still in doubt");
+                assert_eq!(store.origin().await.unwrap().identity, first, "still in doubt");
             }
             // Back on its machine the hold still stands: who knows what the other one did.
             origin(&store, dir.path(), "a", 7).begin().await.unwrap();
@@ -231,7 +220,7 @@ mod tests {
         // A running daemon takes it over at its next look, one that starts at once.
         let there = origin(&store, dir.path(), "b", 8);
         there.look().await.unwrap().unwrap();
-        let second = store.origin().await.unwrap().identity.unwrap();
+        let second = store.origin().await.unwrap().identity;
         assert_ne!(first.queue, second.queue, "two clones do not count as one");
         assert_eq!(tally::read(&dir.path().join("videos"), &second.queue).unwrap(), Some(0));
         origin(&store, dir.path(), "b", 8).begin().await.unwrap();
@@ -250,7 +239,7 @@ mod tests {
         assert!(matches!(here.look().await.unwrap(), Err(DiskError::Unmounted { .. })));
         root::establish(&videos).unwrap();
         here.look().await.unwrap().unwrap();
-        let queue = store.origin().await.unwrap().identity.unwrap().queue;
+        let queue = store.origin().await.unwrap().identity.queue;
         assert_eq!(tally::read(&videos, &queue).unwrap(), Some(0));
         tally::write(&videos, &queue, 2).unwrap();
         origin(&store, dir.path(), "a", 7).look().await.unwrap().unwrap();
