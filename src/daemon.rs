@@ -3,6 +3,7 @@
 
 mod endpoint;
 mod health;
+mod here;
 mod lanes;
 mod notify;
 mod reload;
@@ -25,14 +26,14 @@ use tracing::{info, warn};
 use self::{
     endpoint::Desk,
     health::Phase,
-    lanes::{Ground, Live, answers, hook_names},
+    lanes::{Ground, Live, answers, hook_names, origin},
     notify::News,
     reload::Swap,
     tasks::Tasks,
     watchdog::Hung,
 };
 pub use self::{
-    lanes::{download_lane, room, submit_lane},
+    lanes::{download_lane, room, submit_lane, unread_answers},
     reload::Reload,
     settings::{api_settings, claim_policy, output_settings},
 };
@@ -123,6 +124,8 @@ pub async fn run_reloading(
     let ground = Ground { store, clock, stop };
     let ended = async {
         ground.store.stamp(&config.database(), options.world).await.map_err(refused)?;
+        // Before anything asks for a path, or could be paid for.
+        origin(config, &ground.store, clock).begin().await.map_err(Failure::Broke)?;
         let live = Live::begin(config, key, options, &ground).await?;
         serve(live, &ground, options, reload, &mut tasks).await.map_err(Failure::Broke)
     }
@@ -132,6 +135,9 @@ pub async fn run_reloading(
     ground.stop.cancel();
     let lanes = tasks.join_lanes().await;
     tasks.join_witnesses().await;
+    if ended.is_ok() {
+        tell_origin(config, &ground.store, clock).await;
+    }
     drop(ground);
     let writer = tasks.join_writer().await;
     let ended = ended?;
@@ -163,6 +169,14 @@ pub fn lock(data_dir: &Path, clock: Clock) -> Result<DirLock> {
     disk::create_root(data_dir)?;
     let who = format!("klingd, process {}, since {}", std::process::id(), clock.now());
     Ok(DirLock::acquire(data_dir, &who)?)
+}
+
+/// The last requests of a run are told, too: a copy that is put in the database's place now lacks them.
+async fn tell_origin(config: &Config, store: &Store, clock: Clock) {
+    let told = async { anyhow::Ok(origin(config, store, clock).look().await??) };
+    if let Err(why) = told.await {
+        warn!("the output root does not know of the last requests: {why:#}");
+    }
 }
 
 /// What a start does first, for a command that finds no daemon: spooled answers are replayed, and what was on the wire

@@ -107,6 +107,39 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "doctor",
+        &[
+            ("klingd doctor --online", "check the installation, and the key by a free call"),
+            ("klingd doctor --json", "a report for a bug, without secrets"),
+        ],
+    ),
+    (
+        "prune",
+        &[
+            ("klingd prune --dry-run", "what would be forgotten of what ended 90 days ago"),
+            ("klingd prune --older-than 30d --yes", "forget it, from a timer"),
+        ],
+    ),
+    ("backup", &[("klingd backup klingd-monday.db", "copy the queue, while the daemon runs or not")]),
+    (
+        "doctor",
+        &[
+            ("klingd doctor", "check the installation; each line says what to do"),
+            (
+                "klingd doctor --online --json > report.jsonl",
+                "the bug report, without secrets; asks the provider, free",
+            ),
+        ],
+    ),
+    (
+        "prune",
+        &[
+            ("klingd prune --dry-run", "what would be forgotten"),
+            ("klingd prune --older-than 30d --yes", "from a timer; money, keys and videos stay"),
+        ],
+    ),
+    ("backup", &[("klingd backup /srv/backup/klingd.db", "copy the queue, whether the daemon runs or not")]),
+    (
         "config",
         &[
             ("klingd config init", "write the commented file with every key"),

@@ -2,11 +2,13 @@
 //! is pure and lives in [`render`]. stdout carries results only, stderr everything said to people.
 
 mod arriving;
+mod backup;
 mod cancel;
 mod check;
 mod config;
 mod context;
 mod demo;
+mod doctor;
 mod each;
 mod enqueue;
 mod exit;
@@ -19,6 +21,7 @@ mod pause;
 mod pile;
 mod price;
 mod progress;
+mod prune;
 pub mod render;
 mod resolve;
 mod retry;
@@ -125,6 +128,12 @@ enum Verb {
     Status(status::StatusArgs),
     /// Credits by day, type, tag or batch, and what is left of the budgets
     Spend(spend::SpendArgs),
+    /// Check the installation, one line each
+    Doctor(doctor::DoctorArgs),
+    /// Forget old finished jobs that carry no open money; videos and credits stay
+    Prune(prune::PruneArgs),
+    /// Copy the queue's database, while the daemon runs or not
+    Backup(backup::BackupArgs),
     /// The configuration
     Config(config::ConfigArgs),
     /// The provider's double as a server
@@ -151,6 +160,9 @@ pub async fn dispatch(cli: Cli) -> Result<Exit> {
         Verb::Resume(args) => pause::resume(context, args).await,
         Verb::Status(args) => status::run(context, args).await,
         Verb::Spend(args) => spend::run(context, args).await,
+        Verb::Doctor(args) => doctor::run(context, args).await,
+        Verb::Prune(args) => prune::run(context, args).await,
+        Verb::Backup(args) => backup::run(context, args).await,
         Verb::Config(args) => config::run(context, args).await,
         Verb::Sandbox(args) => sandbox::run(context, args).await,
     }

@@ -44,6 +44,9 @@ pub use units::{show_duration, show_size};
 /// The commented file with every key that `config init` writes.
 pub const EXAMPLE: &str = include_str!("../../klingd.example.toml");
 
+/// The name of the database in the data directory.
+pub const DATABASE: &str = "klingd.db";
+
 /// Everything that can be set, checked and bounded: nothing left to default, parse or doubt.
 ///
 /// The fields are public, since `sandbox` and `demo` change some (`api.base_url`, `api_key`) before
@@ -141,7 +144,7 @@ impl Config {
 
     /// The database file.
     pub fn database(&self) -> PathBuf {
-        self.data_dir.join("klingd.db")
+        self.data_dir.join(DATABASE)
     }
 
     /// The lock that makes one daemon per data directory.

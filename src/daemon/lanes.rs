@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, Mutex, atomic::AtomicUsize};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Failure, Options, at_start, refused,
+    Failure, Options, at_start, here, refused,
     settings::{
         api_settings, claim_policy, download_policy, gate_policy, hooks, inbox_settings, media_settings,
         output_settings, poll_policy, poll_settings, room_settings,
@@ -26,6 +26,7 @@ use crate::{
         errand::ErrandLane,
         evidence::Spool,
         hook::HookLane,
+        origin::Origin,
         poll::PollLane,
         room::Room,
         schedules::Schedules,
@@ -128,7 +129,13 @@ pub(super) fn hook_names(config: &Config) -> Vec<(String, Vec<HookEvent>)> {
 
 /// What watches the places of the videos.
 pub fn room(config: &Config, store: &Store, clock: Clock) -> Arc<Room> {
-    Arc::new(Room::new(store.clone(), clock, spool(config), room_settings(config)))
+    let origin = origin(config, store, clock);
+    Arc::new(Room::new(store.clone(), clock, spool(config), room_settings(config), origin))
+}
+
+/// What tells this queue from a copy of it.
+pub(super) fn origin(config: &Config, store: &Store, clock: Clock) -> Origin {
+    Origin::new(store.clone(), clock, here::place(config))
 }
 
 /// The download lane by itself.
@@ -170,6 +177,20 @@ pub fn submit_lane(config: &Config, key: &ApiKey, store: &Store, api: Arc<Api>, 
 
 fn spool(config: &Config) -> Spool {
     Spool::new(config.spool_dir(), config.data_dir.join("reserve"))
+}
+
+/// How many answers to submits are not in the database yet.
+///
+/// # Errors
+/// The folder can't be looked through: what is in it may matter.
+pub fn unread_answers(config: &Config) -> Result<usize> {
+    let answers = spool(config).read_all().with_context(|| {
+        format!(
+            "{} can't be looked through for answers; try it as the daemon's user",
+            config.spool_dir().display()
+        )
+    })?;
+    Ok(answers.len())
 }
 
 pub(super) fn answers(config: &Config, store: &Store, api: Option<Arc<Api>>, clock: Clock) -> Answers {

@@ -17,6 +17,9 @@
 //! | [`safe`] | text of strangers made fit for a file name |
 //! | [`mp4`] | whether a file is a whole video, and what it says of itself |
 //! | [`root`] | whether the output root is there, and is the one it was |
+//! | [`tally`] | how many requests were sent, kept beside the videos |
+//! | [`unnamed`] | a file that somebody else writes, named when it is whole |
+//! | [`filesystem`] | which filesystem a path is on |
 //! | [`scratch`] | a file without a name, for what does not fit into memory |
 //! | [`shared`] | folders that people write into: files taken by a rename, moved without overwriting |
 //! | [`space`] | free bytes, and the ballast for a full disk |
@@ -26,6 +29,7 @@
 
 pub mod dir;
 pub mod error;
+pub mod filesystem;
 pub mod hash;
 pub mod lock;
 pub mod mp4;
@@ -39,6 +43,8 @@ pub mod scratch;
 pub mod shared;
 pub mod small;
 pub mod space;
+pub mod tally;
+pub mod unnamed;
 
 pub use dir::{below_root, create_dirs_durably, create_root};
 pub use error::DiskError;

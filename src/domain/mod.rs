@@ -20,6 +20,7 @@ pub mod job_type;
 pub mod key;
 pub mod label;
 pub mod looks;
+pub mod origin;
 pub mod pace;
 pub mod plan;
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
@@ -29,7 +29,7 @@ use super::{
     turns::Turns,
 };
 use crate::domain::{
-    TaskId,
+    TaskId, Timestamp,
     adopt::Echo,
     evidence::{Evidence, MAX_BODY_BYTES, Phase, TransportFailure},
     gate::{LONGEST_QUIET, SHORTEST_WISH},
@@ -93,6 +93,17 @@ pub enum SetupError {
     /// Anything else that the TLS or HTTP library objects to.
     #[error("the HTTP client could not be set up: {0}")]
     Client(String),
+}
+
+/// An answer to [`Api::probe`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// The HTTP status.
+    pub status: u16,
+    /// Whether the key is taken; `None` where the answer does not tell.
+    pub key_works: Option<bool>,
+    /// The time by the provider's clock, to the second.
+    pub date: Option<Timestamp>,
 }
 
 /// The API at its base URL, with its key.
@@ -186,6 +197,23 @@ impl Api {
     pub async fn key_works(&self) -> Option<bool> {
         let seen = self.look(&self.base_url, NO_SUCH_TASK).await.ok()?;
         classify::key_works(seen.status, &seen.body)
+    }
+
+    /// What a free call shows of the provider: for whoever looks after the installation.
+    ///
+    /// # Errors
+    /// Why there was no answer.
+    pub async fn probe(&self) -> Result<Probe, String> {
+        let seen = self.look(&self.base_url, NO_SUCH_TASK).await?;
+        let date = seen.headers.iter().find(|(name, _)| name == "date").map(|(_, value)| value);
+        let date = date.and_then(|date| httpdate::parse_http_date(date).ok());
+        let millis =
+            date.and_then(|date| date.duration_since(UNIX_EPOCH).ok()).map(|since| since.as_millis());
+        Ok(Probe {
+            status: seen.status,
+            key_works: classify::key_works(seen.status, &seen.body),
+            date: millis.and_then(|ms| i64::try_from(ms).ok()).map(Timestamp::from_millis),
+        })
     }
 
     async fn exchange(&self, body: Vec<u8>) -> Evidence {

@@ -17,6 +17,6 @@ mod text;
 mod turns;
 mod wire;
 
-pub use http::{Api, Settings, SetupError};
+pub use http::{Api, Probe, Settings, SetupError};
 pub use latch::Latch;
 pub use media::{Download, FetchError, Media, MediaSettings, Resume};

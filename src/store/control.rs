@@ -2,7 +2,7 @@
 
 use sqlx::{Row, SqliteConnection};
 
-use super::{Result, Store, StoreError, hook, row, writer::Ring};
+use super::{Result, Store, StoreError, hook, origin, row, writer::Ring};
 use crate::domain::{
     Timestamp,
     gate::Gate,
@@ -92,8 +92,14 @@ pub(super) async fn set_hold(c: &mut SqliteConnection, ring: &mut Ring, hold: &H
 }
 
 pub(super) async fn lift(c: &mut SqliteConnection, name: HoldName) -> Result<bool> {
-    let gone =
-        sqlx::query("DELETE FROM holds WHERE name = ?").bind(name.as_str()).execute(c).await?.rows_affected();
+    let gone = sqlx::query("DELETE FROM holds WHERE name = ?")
+        .bind(name.as_str())
+        .execute(&mut *c)
+        .await?
+        .rows_affected();
+    if gone > 0 && name == HoldName::Restored {
+        origin::adopt(c).await?;
+    }
     Ok(gone > 0)
 }
 

@@ -88,6 +88,9 @@ pub enum StoreError {
     /// Jobs that wait in a file to be queued can't be read back.
     #[error("what was to be queued can't be read back: {0}")]
     Spool(#[source] std::io::Error),
+    /// A copy of the database can't be made.
+    #[error(transparent)]
+    Copy(#[from] crate::disk::DiskError),
     /// The writer has ended; the process is stopping.
     #[error("klingd is stopping, nothing more is written")]
     Closed,

@@ -3,6 +3,10 @@
 //! | file | the durable operation |
 //! |---|---|
 //! | [`open`] | open, pragmas, version checks, migrations, the stamp of the world |
+//! | [`copy`] | copies: a backup, and what is kept before a migration |
+//! | [`origin`] | whether this database is a copy; where its data directory was |
+//! | [`inspect`] | a look at a database that changes nothing |
+//! | [`prune`] | old jobs that carry no open money are forgotten |
 //! | [`writer`] | one writer that commits many waiting operations in one transaction |
 //! | [`step`] | the one write path: an event moves a job, with its history row |
 //! | [`enqueue`] | new jobs, not twice by accident; [`packed`] is how they wait for it |
@@ -31,6 +35,7 @@
 pub mod budget;
 pub mod census;
 pub mod control;
+pub mod copy;
 pub mod doorbell;
 pub mod download;
 pub mod enqueue;
@@ -39,13 +44,16 @@ mod error;
 pub mod hook;
 pub mod idle;
 pub mod inbox;
+pub mod inspect;
 mod keys;
 pub mod ledger;
 pub mod looks;
 pub mod open;
+pub mod origin;
 pub mod packed;
 pub mod person;
 pub mod poll;
+pub mod prune;
 pub mod pulse;
 pub mod recover;
 pub mod render_times;

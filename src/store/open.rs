@@ -4,7 +4,7 @@
 use std::{
     error::Error,
     fs::{self, File, OpenOptions, Permissions},
-    io::{self, ErrorKind},
+    io::{self, ErrorKind, Read as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
@@ -17,8 +17,14 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use super::{Bells, Result, Store, StoreError, error::passes, writer::Writer};
-use crate::vitals::Vitals;
+use tracing::warn;
+
+use super::{Bells, Result, Store, StoreError, copy::copy, error::passes, writer::Writer};
+use crate::{
+    disk::{self, Clobber, DiskError},
+    domain::origin::CopyStamp,
+    vitals::Vitals,
+};
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
@@ -27,7 +33,11 @@ const APPLICATION_ID: i64 = 0x4b4c_4e47;
 /// The first SQLite whose WAL reset can't corrupt a database that several processes use (its release notes).
 const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
 /// How long a write waits for another process's transaction. Those last milliseconds; a bulk enqueue a few seconds.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(15);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(15);
+/// Copies of earlier schemas that are kept beside the database: enough for the way back over a few upgrades.
+const COPIES_KEPT: usize = 3;
+/// A log that was longer for once (a bulk enqueue beside a long read) gives its room back.
+const LOG_KEPT_BYTES: &str = "67108864";
 /// Readers: the lanes, a watch, a command; more would only wait for two cores.
 const READERS: u32 = 4;
 
@@ -84,6 +94,11 @@ pub enum OpenError {
         "{path} holds {found} jobs, this run is {wanted}: a simulated video must never satisfy a real key, so use another data directory"
     )]
     OtherWorld { path: PathBuf, found: String, wanted: &'static str },
+    #[error(
+        "{log} belongs to the database that was here before, not to {path}: remove it and {}-shm, then start again",
+        path.display()
+    )]
+    ForeignLog { path: PathBuf, log: PathBuf },
     #[error("{path} can't be opened: {why}")]
     File { path: PathBuf, why: String },
     /// Unlike all others it passes without a person: a restart may find room.
@@ -100,6 +115,7 @@ impl Store {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT)
+            .pragma("journal_size_limit", LOG_KEPT_BYTES)
             .disable_statement_logging();
         let connection = prepare(path, &options, access).await?;
         let bells = Arc::new(Bells::default());
@@ -111,6 +127,15 @@ impl Store {
         let vitals = Arc::<Vitals>::default();
         let (inbox, writer) = Writer::new(connection, options, Arc::clone(&bells), Arc::clone(&vitals));
         Ok((Store { inbox, readers, bells, vitals }, writer))
+    }
+
+    /// Only looks at the database in `path`, whatever its schema: nothing is created, and every write is refused.
+    pub fn look_at(path: &Path) -> Store {
+        let options = SqliteConnectOptions::new().filename(path).read_only(true).disable_statement_logging();
+        let readers = SqlitePoolOptions::new().max_connections(1).connect_lazy_with(options);
+        // Its other end is gone already: there is no writer.
+        let (inbox, _) = tokio::sync::mpsc::channel(1);
+        Store { inbox, readers, bells: Arc::default(), vitals: Arc::default() }
     }
 
     /// Stamps a fresh database with its world; refuses the other one.
@@ -155,9 +180,10 @@ async fn prepare(path: &Path, options: &SqliteConnectOptions, access: Access) ->
     if !path.exists() {
         create_private(path).map_err(file)?;
     }
+    refuse_foreign_log(path).map_err(file)??;
     let mut connection = connect(path, options).await?;
     assert_sqlite(&mut connection).await?;
-    let known = MIGRATIONS.iter().map(|m| m.version).max().unwrap_or(0);
+    let known = known_schema();
     let found = schema_of(path, &mut connection).await?;
     if found > known {
         return Err(OpenError::NewerSchema { path: path.to_owned(), found, known }.into());
@@ -216,15 +242,41 @@ fn open_closed(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     Ok(file)
 }
 
+/// A backup that was put in the place of a database whose log was left standing: SQLite would play one database's changes
+/// into the other. A klingd database that has a log says in its header (bytes 18 and 19, sqlite.org/fileformat2.html) that it
+/// uses one, and a fresh backup says that it does not.
+fn refuse_foreign_log(path: &Path) -> std::io::Result<std::result::Result<(), OpenError>> {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let log = PathBuf::from(log);
+    let mut header = [0; 20];
+    let mut file = File::open(path)?;
+    let uses_no_log = file.read_exact(&mut header).is_ok() && header[18] == 1;
+    let is_there = log.metadata().is_ok_and(|log| log.len() > 0);
+    if uses_no_log && is_there {
+        return Ok(Err(OpenError::ForeignLog { path: path.to_owned(), log }));
+    }
+    Ok(Ok(()))
+}
+
 async fn assert_sqlite(connection: &mut SqliteConnection) -> Result<()> {
-    let found: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(connection).await?;
+    let found = sqlite_version(connection).await?;
     let mut parts = found.split('.').map(|p| p.parse::<u32>().unwrap_or(0));
     let mut next = || parts.next().unwrap_or(0);
     if (next(), next(), next()) < OLDEST_SQLITE { Err(OpenError::OldSqlite { found }.into()) } else { Ok(()) }
 }
 
+pub(super) async fn sqlite_version(connection: &mut SqliteConnection) -> Result<String> {
+    Ok(sqlx::query_scalar("SELECT sqlite_version()").fetch_one(connection).await?)
+}
+
+/// The schema that this klingd knows.
+pub(super) fn known_schema() -> i64 {
+    MIGRATIONS.iter().map(|m| m.version).max().unwrap_or(0)
+}
+
 /// The schema's version: 0 for an empty file.
-async fn schema_of(path: &Path, connection: &mut SqliteConnection) -> Result<i64> {
+pub(super) async fn schema_of(path: &Path, connection: &mut SqliteConnection) -> Result<i64> {
     let tables: i64 =
         sqlx::query_scalar("SELECT count(*) FROM sqlite_schema").fetch_one(&mut *connection).await?;
     if tables == 0 {
@@ -244,15 +296,41 @@ async fn schema_of(path: &Path, connection: &mut SqliteConnection) -> Result<i64
     Ok(version.unwrap_or(0))
 }
 
-/// A consistent copy beside the database, named after the schema it has.
+/// A copy beside the database, named after the schema it has. One that an earlier start made is older, and replaced.
 async fn copy_before_migration(path: &Path, connection: &mut SqliteConnection, schema: i64) -> Result<()> {
-    let copy = path.with_extension(format!("schema-{schema}.bak"));
-    if copy.exists() {
-        // From an earlier start that did not get to the end: that copy is as good.
-        return Ok(());
+    let bytes = path.metadata().map_or(0, |file| file.len());
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let what = format!("the copy that was made before the migration from schema {schema}");
+    let stamp = CopyStamp { made_at: None, what };
+    let no_room = |why: String| OpenError::NotNow {
+        path: path.to_owned(),
+        why: format!("there is no room for a copy before its migration ({why}); it needs {bytes} bytes"),
+    };
+    // Before a byte of it: what is left of a full disk belongs to others, too.
+    disk::check_free(dir, bytes).map_err(|why| no_room(why.to_string()))?;
+    match copy(connection, &copy_of(path, schema), &stamp, Clobber::Replace).await {
+        Ok(_) => {
+            drop_old_copies(path, schema);
+            Ok(())
+        }
+        Err(error) if error.is_full() => Err(no_room(error.to_string()).into()),
+        Err(StoreError::Copy(error @ DiskError::Full { .. })) => Err(no_room(error.to_string()).into()),
+        Err(other) => Err(other),
     }
-    sqlx::query("VACUUM INTO ?").bind(copy.to_string_lossy().into_owned()).execute(connection).await?;
-    Ok(())
+}
+
+fn copy_of(path: &Path, schema: i64) -> PathBuf {
+    path.with_extension(format!("schema-{schema}.bak"))
+}
+
+/// Keeps the newest few. Schemas are counted, so their copies are known by name; one that can't be removed is only room.
+fn drop_old_copies(path: &Path, schema: i64) {
+    let copies = (1..schema).rev().map(|old| copy_of(path, old)).filter(|copy| copy.exists());
+    for old in copies.skip(COPIES_KEPT - 1) {
+        if let Err(why) = disk::remove_durably(&old) {
+            warn!(path = %old.display(), %why, "an old copy of the database stays");
+        }
+    }
 }
 
 async fn check_pragmas(path: &Path, connection: &mut SqliteConnection) -> Result<()> {

@@ -3,17 +3,17 @@
 //!
 //! A caller that goes away does not undo its operation: it runs in the writer's task, which nobody cancels.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::sync::{mpsc, oneshot};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::{
     Bells, Result, Store, StoreError,
     error::{CommitFault, commit_fault},
-    open::connect,
+    open::{BUSY_TIMEOUT, connect},
 };
 use crate::{
     domain::state::{Label, Lane},
@@ -24,6 +24,10 @@ use crate::{
 const GROUP: usize = 64;
 /// Operations that may wait. Workers wait for their answers, so this is never reached in practice; it bounds memory.
 const WAITING: usize = 1024;
+/// The quiet after which a long write-ahead log is emptied: between two steps of a busy queue it would be in the way.
+const IDLE: Duration = Duration::from_secs(1);
+/// A log that is no burden to anybody: emptying it after each poll of a quiet night would only wear the disk.
+const SHORT_LOG_BYTES: u64 = 1024 * 1024;
 
 /// Whom a group's commit concerns; rung after it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -184,14 +188,49 @@ impl Writer {
     /// Commits groups until every handle is gone, then closes the database.
     pub async fn run(mut self) -> Result<()> {
         let mut group = Vec::with_capacity(GROUP);
-        while self.waiting.recv_many(&mut group, GROUP).await > 0 {
-            let began = self.vitals.now();
-            self.vitals.beat(Part::Writer).turn(began, None);
-            self.commit(&mut group).await;
-            self.vitals.meter.committed(self.vitals.now().saturating_sub(began));
-            self.vitals.beat(Part::Writer).rest();
+        // Looked at when it starts, too: a killed run leaves its log as it was.
+        let mut log_is_short = false;
+        loop {
+            tokio::select! {
+                biased;
+                received = self.waiting.recv_many(&mut group, GROUP) => match received {
+                    0 => break,
+                    _ => {
+                        let began = self.vitals.now();
+                        self.vitals.beat(Part::Writer).turn(began, None);
+                        self.commit(&mut group).await;
+                        self.vitals.meter.committed(self.vitals.now().saturating_sub(began));
+                        self.vitals.beat(Part::Writer).rest();
+                        log_is_short = false;
+                    }
+                },
+                () = tokio::time::sleep(IDLE), if !log_is_short => log_is_short = self.shorten_log().await,
+            }
         }
+        // For others who go on: the last one to close the database removes it anyway.
+        self.shorten_log().await;
         self.connection.close().await.map_err(StoreError::from)
+    }
+
+    /// Moves a long write-ahead log into the database and cuts it to nothing: SQLite by itself keeps it as long as it ever
+    /// was. `false` when somebody else is reading or writing at this moment: the next quiet will do.
+    async fn shorten_log(&mut self) -> bool {
+        if self.log_bytes() <= SHORT_LOG_BYTES {
+            return true;
+        }
+        match checkpoint(&mut self.connection).await {
+            Ok(done) => done,
+            Err(error) => {
+                debug!("the write-ahead log stays as it is for now: {error}");
+                false
+            }
+        }
+    }
+
+    fn log_bytes(&self) -> u64 {
+        let mut log = self.options.get_filename().as_os_str().to_owned();
+        log.push("-wal");
+        std::fs::metadata(log).map_or(0, |file| file.len())
     }
 
     async fn commit(&mut self, group: &mut Vec<Box<dyn Operation>>) {
@@ -223,6 +262,16 @@ impl Writer {
     }
 }
 
+/// Whether the log was emptied. It waits for nobody: who commits meanwhile would wait with it.
+async fn checkpoint(connection: &mut SqliteConnection) -> std::result::Result<bool, sqlx::Error> {
+    sqlx::query("PRAGMA busy_timeout = 0").execute(&mut *connection).await?;
+    let busy = sqlx::query_scalar("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *connection).await;
+    // Pragmas take no parameters.
+    let patient = format!("PRAGMA busy_timeout = {}", BUSY_TIMEOUT.as_millis());
+    sqlx::query(sqlx::AssertSqlSafe(patient)).execute(connection).await?;
+    busy.map(|busy: i64| busy == 0)
+}
+
 async fn run_group(
     connection: &mut SqliteConnection,
     operations: &mut impl Iterator<Item = Box<dyn Operation>>,
@@ -248,4 +297,45 @@ async fn run_group(
         }
     }
     transaction.commit().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::{Timestamp, hold::Hold, hold::HoldName},
+        store::Access,
+    };
+
+    /// After a burst beside a reader, which keeps SQLite from reusing its log.
+    #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "the writer of a test")]
+    async fn a_long_log_is_emptied_in_the_quiet() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("klingd.db");
+        let (store, writer) = Store::open(&path, Access::Use).await.unwrap();
+        tokio::spawn(writer.run());
+        let log = || std::fs::metadata(dir.path().join("klingd.db-wal")).map_or(0, |file| file.len());
+        let hold = |n: usize| {
+            let why = "a long reason ".repeat(20_000 + n);
+            store.hold(Hold::new(HoldName::Paused, why, Timestamp::from_millis(0)))
+        };
+        let mut reader = store.readers.begin().await.unwrap();
+        let seen: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM holds").fetch_one(&mut *reader).await.unwrap();
+        for n in 0..20 {
+            hold(n).await.unwrap();
+        }
+        assert!(log() > 4 * SHORT_LOG_BYTES, "{}", log());
+        // While somebody reads the log stays, and nobody waits for that.
+        hold(20).await.unwrap();
+        let again: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM holds").fetch_one(&mut *reader).await.unwrap();
+        assert_eq!((seen, again), (0, 0));
+        drop(reader);
+        while log() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(store.holds().await.unwrap().len(), 1);
+    }
 }

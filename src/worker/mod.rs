@@ -12,6 +12,7 @@ pub mod evidence;
 mod fetch;
 pub mod hook;
 mod money;
+pub mod origin;
 pub mod poll;
 mod publish;
 pub mod recover;

@@ -76,6 +76,10 @@ async fn replay(answers: &Answers, spooled: Spooled) -> Result<Option<Moved>> {
         }
         // It got into the database after all, before the file could be removed.
         Err(StoreError::NoSuchAttempt { .. }) => None,
+        Err(StoreError::NoSuchJob(_)) => {
+            warn!(job.id = job.0, "a spooled answer is for job {job}, which was pruned; it stays");
+            return Ok(None);
+        }
         Err(other) => return Err(other.into()),
     };
     reach(Point::RecoverReplayed);

@@ -1,7 +1,8 @@
 //! Whether what is paid can be stored: the one that sets and lifts the `disk` hold.
 //!
 //! It looks at the output root (is it there, is it the one it was, may it be written to), at the free space for what is
-//! under way, and at the reserve beside the database. It moves no file and no job.
+//! under way, and at the reserve beside the database. It moves no file and no job. While it is there, [`Origin`] compares
+//! what stands in the root with the database.
 
 use std::{
     path::{Path, PathBuf},
@@ -12,7 +13,7 @@ use std::{
 use anyhow::Result;
 use tracing::{info, warn};
 
-use super::evidence::Spool;
+use super::{evidence::Spool, origin::Origin};
 use crate::{
     clock::Clock,
     disk::{self, DiskError},
@@ -48,6 +49,7 @@ pub struct Room {
     clock: Clock,
     spool: Spool,
     settings: RoomSettings,
+    origin: Origin,
     seen: Mutex<Seen>,
 }
 
@@ -62,9 +64,9 @@ struct Seen {
 }
 
 impl Room {
-    /// Watches these places.
-    pub fn new(store: Store, clock: Clock, spool: Spool, settings: RoomSettings) -> Self {
-        Self { store, clock, spool, settings, seen: Mutex::default() }
+    /// Watches these places; `origin` reads and writes what stands in the root.
+    pub fn new(store: Store, clock: Clock, spool: Spool, settings: RoomSettings, origin: Origin) -> Self {
+        Self { store, clock, spool, settings, origin, seen: Mutex::default() }
     }
 
     fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
@@ -156,11 +158,15 @@ impl Room {
             self.seen().root_is_known = true;
         }
         let (folder, bytes) = self.seen().refused.clone();
-        Ok(blocking(move || match refused {
+        let checked = blocking(move || match refused {
             true => disk::root::probe(&root, &folder, bytes),
             false => disk::root::check(&root),
-        })
-        .await)
+        });
+        match checked.await {
+            // Before a hold is lifted that kept everything back while the root was away.
+            Ok(()) => Ok(self.origin.look().await?),
+            Err(error) => Ok(Err(error)),
+        }
     }
 
     async fn too_little_space(&self) -> Result<Option<String>> {

@@ -5,10 +5,12 @@
 
 mod check_and_config;
 mod enqueue;
+mod keeping;
 mod money;
 mod paid;
 mod people;
 mod resolve;
+mod restored;
 mod rig;
 mod sandbox_queue;
 mod service_manager;

@@ -93,7 +93,9 @@ impl Rig {
     }
 
     pub fn run_with(&self, args: &[&str], stdin: &str) -> Said {
-        let output = assert_cmd::Command::from_std(self.command(args)).write_stdin(stdin).output().unwrap();
+        let mut command = assert_cmd::Command::from_std(self.command(args));
+        // Only a failing test waits so long.
+        let output = command.timeout(Duration::from_secs(60)).write_stdin(stdin).output().unwrap();
         said(output)
     }
 

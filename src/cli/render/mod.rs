@@ -2,6 +2,7 @@
 
 pub mod budget;
 pub mod demo;
+pub mod doctor;
 pub mod history;
 pub mod hold;
 pub mod idle;

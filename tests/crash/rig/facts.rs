@@ -81,7 +81,10 @@ pub async fn facts(rig: &Rig) -> Facts {
     })
     .await;
     let mut files = files_below(rig.videos());
-    files.retain(|path| !path.ends_with(klingd::disk::root::MARK));
+    // The mark, and the tally of what was sent.
+    files.retain(|path| {
+        !path.ends_with(klingd::disk::root::MARK) && path.extension().is_none_or(|e| e != "sent")
+    });
     files.extend(files_below(&rig.data_dir().join("staging")));
     Facts {
         files: files.into_iter().map(|path| found(path, &jobs, &rig.sandbox)).collect(),
