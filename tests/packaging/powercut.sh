@@ -85,7 +85,7 @@ SH
 }
 
 boot() {
-    qemu-system-x86_64 -accel kvm -accel tcg -smp 1 -m 1024 -nodefaults -display none -no-reboot \
+    qemu-system-x86_64 -accel tcg -smp 1 -m 1024 -nodefaults -display none -no-reboot \
         -serial "file:$work/console-$1" -drive "file=$disk,if=virtio,format=raw" \
         -netdev user,id=n -device virtio-net-pci,netdev=n,romfile= \
         -kernel "$work/vmlinuz" -initrd "$work/initrd" \
