@@ -43,7 +43,7 @@ is() { [ "$(inside systemctl show -P "$1" klingd)" = "$2" ] || die "$1 is $(insi
 active() { is ActiveState active; }
 main() { inside systemctl show -P MainPID klingd; }
 restarted_after() { [ "$(main)" != 0 ] && [ "$(main)" != "$1" ] && active; }
-journal_says() { inside journalctl -u klingd --no-pager -o cat | grep -q -- "$1"; }
+journal_says() { inside journalctl -u klingd --no-pager -o cat | hears "$1"; }
 jobs() { alice klingd --json list -a >"$work/jobs.json" 2>"$work/jobs.err" || die "$(cat "$work/jobs.err")"; }
 in_state() { jobs && grep -q "\"state\":\"$1\"" "$work/jobs.json"; }
 on_the_wire() { in_state submitting; }
@@ -59,7 +59,7 @@ drop() {
 }
 acknowledged() { echo "$(($(cat "$work/expected") + $1))" >"$work/expected"; }
 all_queued() { jobs && [ "$(wc -l <"$work/jobs.json")" -eq "$(cat "$work/expected")" ]; }
-status_says() { inside systemctl show -P StatusText klingd | grep -q -- "$1"; }
+status_says() { inside systemctl show -P StatusText klingd | hears "$1"; }
 
 # What a person does about doubt: looks at the provider, says what is there, and waits for the rest.
 settle() {
@@ -106,7 +106,7 @@ file_becomes_video() {
     drop fox 2
     holds
     [ "$(inside stat -c %G /var/lib/klingd/accepted)" = klingd ]
-    alice sh -c 'cat /var/lib/klingd/accepted/*/fox.toml.status.txt' | grep -q mp4
+    alice sh -c 'cat /var/lib/klingd/accepted/*/fox.toml.status.txt' | hears mp4
     # A folder made by a person is a tag, and klingd may take files out of it.
     alice mkdir /var/lib/klingd/inbox/winter
     batch hare 1 >"$machine/home/alice/hare.toml"
@@ -233,7 +233,7 @@ other_places() {
     inside systemctl restart klingd
     drop elsewhere 1
     holds
-    find "$machine/srv/videos" -name '*.mp4' | grep -q .
+    find "$machine/srv/videos" -name '*.mp4' | hears .
 }
 # What a hook or ffprobe would do, in a unit that differs by its command only.
 children_live() {
@@ -294,7 +294,7 @@ looked_at() {
     [ "$(tail -n 1 "$work/metrics")" = '# EOF' ]
     grep -q '^klingd_jobs{' "$work/metrics" || die "$(cat "$work/metrics")"
     # On loopback only.
-    not inside ss -Hltn "sport = :$at" | grep -v "127.0.0.1:$at"
+    [ "$(inside ss -Hltn "sport = :$at" | awk '{ print $4 }')" = "127.0.0.1:$at" ]
     # Held, it says so to whoever sends it work, and lives.
     alice klingd pause
     within 10 not_ready "$at"
@@ -309,7 +309,7 @@ videos_are_decoded() {
     drop decoded 1
     holds
     # A decoder that can't run in there, or complains, leaves a remark.
-    grep '"decoded-1"' "$work/jobs.json" | grep -q '"notes":\[\]' || die "$(grep '"decoded-1"' "$work/jobs.json")"
+    grep '"decoded-1"' "$work/jobs.json" | hears '"notes":\[\]' || die "$(grep '"decoded-1"' "$work/jobs.json")"
 }
 # What is queued in the copy is paid after it was made: put back, it must not be paid again.
 backed_up_and_restored() {
@@ -369,7 +369,7 @@ for_one_person() {
     user systemctl --user start klingd
     user systemctl --user is-active klingd
     user klingd enqueue --type std-text-to-video --no-sound --duration 5 --prompt 'of her own' --wait
-    find "$machine/home/alice/.local/share/klingd/videos" -name '*.mp4' | grep -q .
+    find "$machine/home/alice/.local/share/klingd/videos" -name '*.mp4' | hears .
     user systemctl --user stop klingd
 }
 removed_and_purged() {
