@@ -433,7 +433,8 @@ check '/livez, /readyz and /metrics on loopback, and there only; /readyz knows a
 check 'output.verify = "decode": ffmpeg under the unit'\''s hardening' videos_are_decoded
 check 'the key encrypted by systemd-creds, by the drop-in of the comment' encrypted_key
 check 'journalctl KLINGD_JOB=1; the key is in no log and no file of the queue' journal_by_job
-check 'the user unit: a queue of her own' for_one_person
+# From here on the provider's ledger and the queue are no longer the same.
 check 'a backup put back is held, and what was paid since is not paid again' backed_up_and_restored
+check 'the user unit: a queue of her own' for_one_person
 check 'remove stops it; purge takes configuration and key; videos and queue stay' removed_and_purged
 check 'the machine powers off' power_off
