@@ -126,6 +126,10 @@ fn call(r: &sqlx::sqlite::SqliteRow) -> Result<HookCall> {
     })
 }
 
+async fn anybody_waits(c: &mut SqliteConnection) -> Result<bool> {
+    Ok(sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM hooks)").fetch_one(c).await?)
+}
+
 /// Whether anybody waits for this.
 async fn is_waited_for(c: &mut SqliteConnection, event: HookEvent) -> Result<bool> {
     let any = "SELECT EXISTS (SELECT 1 FROM hooks WHERE event = ?)";
@@ -168,10 +172,12 @@ pub(super) async fn job_moved(
     has_ended: bool,
     at: Timestamp,
 ) -> Result<()> {
-    if from == to {
+    let event = HookEvent::of(to);
+    // Mostly nobody waits for anything: one question finds out.
+    if from == to || (event.is_none() && !has_ended) || !anybody_waits(c).await? {
         return Ok(());
     }
-    if let Some(event) = HookEvent::of(to) {
+    if let Some(event) = event {
         tell(c, ring, event, Some(job), None, at).await?;
     }
     if has_ended && is_waited_for(c, HookEvent::BatchDone).await? {
