@@ -182,7 +182,8 @@ async fn keys_of_paid_jobs_come_back_and_stay_when_these_are_pruned() {
     store.cancel(JobId(1), false, now).await.unwrap();
     assert_eq!(again(1).await, existing(3), "the one that is paid gets it back");
     let gone = store.prune(Timestamp::from_millis(20), &mut JobId(0)).await.unwrap().unwrap();
-    assert_eq!(gone.iter().map(|job| job.id).collect::<Vec<_>>(), [JobId(1), JobId(2)]);
+    // A file beside job 1 has yet to tell of it.
+    assert_eq!(gone.iter().map(|job| job.id).collect::<Vec<_>>(), [JobId(2)]);
     assert_eq!((again(2).await, again(1).await), (existing(2), existing(3)), "pruned, and still paid");
 }
 
