@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::facts::{Facts, Place, Seen, There, Unit};
 use crate::{
+    cli::exit::sentence,
     cli::render::{
         text::{counted, line, size},
         time::span,
@@ -67,7 +68,7 @@ fn problem(check: &'static str, found: impl Into<String>, remedy: &str) -> Check
 
 /// All that can be said without a configuration.
 pub fn no_config(error: &anyhow::Error) -> Check {
-    problem("config", line(&format!("{error:#}")), "mend it: klingd config check says the same at length")
+    problem("config", line(&sentence(error)), "mend it: klingd config check says the same at length")
 }
 
 /// Everything, in the order in which it is mended.
@@ -104,6 +105,11 @@ fn key(facts: &Facts) -> Check {
     match &facts.key {
         _ if facts.sandbox => ok("key", "the sandbox needs none"),
         Ok(fingerprint) => ok("key", format!("there is one (fingerprint {fingerprint})")),
+        Err(_) if matches!(facts.holder, Ok(Some(_))) => warning(
+            "key",
+            "this user can read none; the daemon that runs has its own",
+            "to check that one, name its file: KLINGD_API__KEY_FILE=FILE klingd doctor --online",
+        ),
         Err(why) => {
             problem("key", line(why), "put the key into a file for api.key_file, readable by klingd alone")
         }
@@ -158,6 +164,9 @@ fn clock(seen: &Seen) -> Check {
 fn data_dir(place: &Place) -> Check {
     const NAME: &str = "data_dir";
     let path = place.path.display();
+    if let Some(why) = &place.trouble {
+        return problem(NAME, line(why), "run doctor as klingd's user, or name another data_dir");
+    }
     let Some(There { mode, not_writable, filesystem, free_bytes }) = &place.there else {
         return ok(NAME, format!("{path} is made at the first start"));
     };
@@ -193,7 +202,7 @@ fn database(facts: &Facts) -> Check {
     };
     let known = facts.known_schema;
     if let [first, ..] = &faults[..] {
-        let remedy = "stop klingd, keep the file, and restore the newest klingd backup";
+        let remedy = "stop klingd, keep the file, and put its newest backup in its place";
         return problem(NAME, format!("it is damaged: {}", line(first)), remedy);
     }
     if *schema > known {
@@ -222,6 +231,9 @@ fn output(facts: &Facts) -> Check {
     if let Some(why) = &facts.root_trouble {
         return problem(NAME, line(why), "mount it; paid videos wait in staging meanwhile");
     }
+    if let Some(why) = &facts.output.trouble {
+        return problem(NAME, line(why), "run doctor as klingd's user, or name another output.root");
+    }
     let Some(There { not_writable, free_bytes, .. }) = &facts.output.there else {
         return ok(NAME, format!("{path} is made at the first start"));
     };
@@ -238,6 +250,9 @@ fn output(facts: &Facts) -> Check {
 fn inbox(place: &Place) -> Check {
     const NAME: &str = "inbox";
     let path = place.path.display();
+    if let Some(why) = &place.trouble {
+        return warning(NAME, line(why), "run doctor as klingd's user, or name another inbox.path");
+    }
     match &place.there {
         None => ok(NAME, format!("{path} is made at the first start")),
         Some(There { not_writable: Some(why), .. }) => warning(
@@ -256,8 +271,9 @@ fn inbox(place: &Place) -> Check {
 
 fn daemon(facts: &Facts) -> Check {
     match &facts.holder {
-        Some(who) => ok("daemon", format!("runs: {}", line(who))),
-        None => {
+        Ok(Some(who)) => ok("daemon", format!("runs: {}", line(who))),
+        Err(why) => warning("daemon", line(why), "run doctor as klingd's user, or as a member of its group"),
+        Ok(None) => {
             let start =
                 if facts.sandbox { "klingd run --sandbox" } else { "systemctl start klingd, or klingd run" };
             warning("daemon", "none serves this queue", start)
