@@ -32,21 +32,15 @@ share() {
     "$klingd" config schema job >"$share/klingd/job.schema.json"
     cp jobs.example.toml klingd.example.toml "$share/doc/klingd/examples/"
     cp README.md docs/provider.md "$share/doc/klingd/"
-    [ ! -d alerts ] || cp -r alerts "$share/doc/klingd/examples/"
+    cp -r contrib/prometheus "$share/doc/klingd/examples/"
     gzip -9n <CHANGELOG.md >"$share/doc/klingd/changelog.gz"
-    if has_verb "$klingd" man; then
-        mkdir -p "$share/man/man1"
-        "$klingd" config man "$share/man/man1" >/dev/null
-        gzip -9n "$share"/man/man1/*
-    fi
-    if has_verb "$klingd" completions; then
-        completion "$klingd" bash "$share/bash-completion/completions/klingd"
-        completion "$klingd" zsh "$share/zsh/vendor-completions/_klingd"
-        completion "$klingd" fish "$share/fish/vendor_completions.d/klingd.fish"
-    fi
+    mkdir -p "$share/man/man1"
+    "$klingd" config man "$share/man/man1" >/dev/null
+    gzip -9n "$share"/man/man1/*
+    completion "$klingd" bash "$share/bash-completion/completions/klingd"
+    completion "$klingd" zsh "$share/zsh/vendor-completions/_klingd"
+    completion "$klingd" fish "$share/fish/vendor_completions.d/klingd.fish"
 }
-
-has_verb() { "$1" config "$2" --help >/dev/null 2>&1; }
 
 completion() {
     mkdir -p "$(dirname "$3")"

@@ -52,8 +52,8 @@ pub async fn run(context: Context, args: BackupArgs) -> Result<Exit> {
         left_out.join(", ")
     ));
     context.say(&format!(
-        "To restore it: stop klingd, put it in the place of {}, remove the -wal and -shm beside that, start. It then holds \
-         all submits, since what is queued may have been paid meanwhile: klingd resume --hold restored",
+        "To restore it: stop klingd, copy it over {} (which keeps its owner), remove the -wal and -shm beside that, start. \
+         It then holds all submits, since what is queued may have been paid meanwhile: klingd resume --hold restored",
         config.database().display()
     ));
     Ok(Exit::Done)

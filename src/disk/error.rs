@@ -115,6 +115,12 @@ impl DiskError {
         }
     }
 
+    /// A disk that says nothing at all: a share whose server is gone.
+    pub fn silent(path: &Path) -> DiskError {
+        let source = io::Error::new(io::ErrorKind::TimedOut, "its disk does not answer");
+        DiskError::Io { doing: "look at", path: path.to_path_buf(), source }
+    }
+
     /// A file that its disk does not give back.
     pub fn unreadable(path: &Path, source: io::Error) -> DiskError {
         DiskError::at("read", path)(source)

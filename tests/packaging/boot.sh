@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The package in a Debian that is really booted (systemd as PID 1 in a container), under load, through everything that
 # befalls a service. The provider's double runs outside, where no kill reaches its ledger.
-#   tests/packaging/boot.sh OLD.deb NEW.deb [DEBUG-KLINGD]      (as root; some five minutes)
+#   tests/packaging/boot.sh OLD.deb NEW.deb [DEBUG-KLINGD]      (as root; some seven minutes)
 # With a debug build (target/debug/klingd), a lane is made to hang, too: release builds have no such switch.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=common.sh
@@ -43,7 +43,7 @@ is() { [ "$(inside systemctl show -P "$1" klingd)" = "$2" ] || die "$1 is $(insi
 active() { is ActiveState active; }
 main() { inside systemctl show -P MainPID klingd; }
 restarted_after() { [ "$(main)" != 0 ] && [ "$(main)" != "$1" ] && active; }
-journal_says() { inside journalctl -u klingd --no-pager -o cat | grep -q -- "$1"; }
+journal_says() { inside journalctl -u klingd --no-pager -o cat | hears "$1"; }
 jobs() { alice klingd --json list -a >"$work/jobs.json" 2>"$work/jobs.err" || die "$(cat "$work/jobs.err")"; }
 in_state() { jobs && grep -q "\"state\":\"$1\"" "$work/jobs.json"; }
 on_the_wire() { in_state submitting; }
@@ -59,7 +59,7 @@ drop() {
 }
 acknowledged() { echo "$(($(cat "$work/expected") + $1))" >"$work/expected"; }
 all_queued() { jobs && [ "$(wc -l <"$work/jobs.json")" -eq "$(cat "$work/expected")" ]; }
-status_says() { inside systemctl show -P StatusText klingd | grep -q -- "$1"; }
+status_says() { inside systemctl show -P StatusText klingd | hears "$1"; }
 
 # What a person does about doubt: looks at the provider, says what is there, and waits for the rest.
 settle() {
@@ -106,7 +106,7 @@ file_becomes_video() {
     drop fox 2
     holds
     [ "$(inside stat -c %G /var/lib/klingd/accepted)" = klingd ]
-    alice sh -c 'cat /var/lib/klingd/accepted/*/fox.toml.status.txt' | grep -q mp4
+    alice sh -c 'cat /var/lib/klingd/accepted/*/fox.toml.status.txt' | hears mp4
     # A folder made by a person is a tag, and klingd may take files out of it.
     alice mkdir /var/lib/klingd/inbox/winter
     batch hare 1 >"$machine/home/alice/hare.toml"
@@ -233,7 +233,7 @@ other_places() {
     inside systemctl restart klingd
     drop elsewhere 1
     holds
-    find "$machine/srv/videos" -name '*.mp4' | grep -q .
+    find "$machine/srv/videos" -name '*.mp4' | hears .
 }
 # What a hook or ffprobe would do, in a unit that differs by its command only.
 children_live() {
@@ -259,6 +259,90 @@ SH
     [ "$(inside stat -c '%a %U' /var/lib/klingd/lived)" = '660 klingd' ]
     inside rm /var/lib/klingd/lived /var/lib/klingd/hook /etc/systemd/system/klingd-hook.service
 }
+# A hook of the configuration, with what the unit refuses its children.
+told_by_hook() {
+    printf '#!/bin/sh\n(cat; echo) >>/var/lib/klingd/told\n' >"$machine/usr/local/bin/notify-me"
+    chmod 755 "$machine/usr/local/bin/notify-me"
+    printf '[[hook]]\nname = "rig"\non = ["job.done", "batch.done"]\nrun = ["/usr/local/bin/notify-me"]\n' \
+        >>"$machine/etc/klingd/klingd.toml"
+    inside systemctl reload klingd
+    drop told 2
+    holds
+    within 20 hook_heard 2 job.done
+    within 20 hook_heard 1 batch.done
+    jobs
+    "$here/promise.py" told "$machine/var/lib/klingd/told" "$work/jobs.json"
+}
+hook_heard() { [ "$(grep -c "\"event\":\"$2\"" "$machine/var/lib/klingd/told")" -eq "$1" ]; }
+# The service's key and videos are not theirs: that must not look like a mistake.
+doctor_is_content() {
+    local who
+    for who in root alice; do
+        inside runuser -u "$who" -- klingd --json doctor >"$work/doctor" 2>&1 || die "$who: $(cat "$work/doctor")"
+        not grep -vE '^\{"klingd"|"verdict":"ok"' "$work/doctor" || die "$who: $(cat "$work/doctor")"
+        [ "$(wc -l <"$work/doctor")" -ge 8 ] || die "$who: $(cat "$work/doctor")"
+    done
+}
+# The machine has the host's network, and so its loopback.
+looked_at() {
+    local at=$((20000 + RANDOM % 10000))
+    printf '[metrics]\nlisten = "%s"\n' "$at" >>"$machine/etc/klingd/klingd.toml"
+    inside systemctl restart klingd
+    within 10 curl -sf "http://127.0.0.1:$at/livez"
+    within 10 curl -sf "http://127.0.0.1:$at/readyz"
+    curl -sf "http://127.0.0.1:$at/metrics" >"$work/metrics"
+    [ "$(tail -n 1 "$work/metrics")" = '# EOF' ]
+    grep -q '^klingd_jobs{' "$work/metrics" || die "$(cat "$work/metrics")"
+    # On loopback only.
+    [ "$(inside ss -Hltn "sport = :$at" | awk '{ print $4 }')" = "127.0.0.1:$at" ]
+    # Held, it says so to whoever sends it work, and lives.
+    alice klingd pause
+    within 10 not_ready "$at"
+    curl -sf "http://127.0.0.1:$at/livez" -o /dev/null
+    alice klingd resume
+    within 10 curl -sf "http://127.0.0.1:$at/readyz"
+}
+not_ready() { [ "$(curl -s -o /dev/null -w '%{http_code}' "http://127.0.0.1:$1/readyz")" = 503 ]; }
+videos_are_decoded() {
+    sed -i '1i output.verify = "decode"' "$machine/etc/klingd/klingd.toml"
+    inside systemctl restart klingd
+    drop decoded 1
+    holds
+    # A decoder that can't run in there, or complains, leaves a remark.
+    grep '"decoded-1"' "$work/jobs.json" | hears '"notes":\[\]' || die "$(grep '"decoded-1"' "$work/jobs.json")"
+}
+# What is queued in the copy is paid after it was made: put back, it must not be paid again.
+backed_up_and_restored() {
+    alice klingd pause
+    drop copied 2
+    inside klingd backup /var/backups/klingd.db
+    [ "$(inside stat -c '%a %U' /var/backups/klingd.db)" = '600 root' ]
+    alice klingd resume
+    holds
+    inside systemctl stop klingd
+    # As the command says it.
+    inside cp /var/backups/klingd.db /var/lib/klingd/klingd.db
+    inside rm -f /var/lib/klingd/klingd.db-wal /var/lib/klingd/klingd.db-shm
+    inside systemctl start klingd
+    active
+    within 20 status_says restored
+    alice klingd resume
+    # It works otherwise: what is dropped is queued, and nothing of it leaves.
+    drop held 1
+    sleep 5
+    jobs
+    [ "$(grep -c '"state":"queued"' "$work/jobs.json")" -eq 3 ] || die "$(alice klingd list)"
+    # What a person finds out: those two were paid.
+    local id
+    for id in $(sed -n 's/^{"id":\([0-9]*\),.*"prompt":"copied .*/\1/p' "$work/jobs.json"); do
+        alice klingd cancel "$id" --yes
+    done
+    alice klingd resume --hold restored
+    alice klingd wait --all --timeout 3m >/dev/null || [ $? -eq 4 ]
+    in_state done
+    ledger
+    "$here/promise.py" once "$work/ledger.json" "$work/jobs.json"
+}
 encrypted_key() {
     inside systemd-creds encrypt --with-key=host --name=api-key /etc/klingd/api-key /etc/klingd/api-key.cred
     inside rm /etc/klingd/api-key
@@ -269,7 +353,8 @@ encrypted_key() {
     holds
 }
 journal_by_job() {
-    inside journalctl --no-pager -o cat -u klingd KLINGD_JOB=1 | grep -q .
+    inside journalctl --no-pager -o cat -u klingd KLINGD_JOB=1 >"$work/job-1"
+    grep -q 'generating' "$work/job-1" && grep -q 'done' "$work/job-1" || die "$(cat "$work/job-1")"
     not grep -rqa sandbox-key "$machine/var/log/journal" || die 'the key is in the journal'
     not grep -rqa sandbox-key "$machine/var/lib/klingd" || die 'the key is in the data directory'
 }
@@ -284,7 +369,7 @@ for_one_person() {
     user systemctl --user start klingd
     user systemctl --user is-active klingd
     user klingd enqueue --type std-text-to-video --no-sound --duration 5 --prompt 'of her own' --wait
-    find "$machine/home/alice/.local/share/klingd/videos" -name '*.mp4' | grep -q .
+    find "$machine/home/alice/.local/share/klingd/videos" -name '*.mp4' | hears .
     user systemctl --user stop klingd
 }
 removed_and_purged() {
@@ -309,7 +394,7 @@ dropin() {
 }
 
 say "a machine in $machine"
-debian "$machine"
+debian "$machine" ffmpeg
 cp "$old" "$machine/old.deb"
 cp "$new" "$machine/new.deb"
 sandbox --render 1 --video-bytes 300000 --faults 'generate:slow=1500@*'
@@ -342,8 +427,14 @@ check 'upgrade under load: restarted after the requests on the wire, nothing in 
 check 'a mistake in the configuration: exit 78, no restart' bad_configuration
 check 'output.root elsewhere, by the drop-in of the unit'\''s comment' other_places
 check 'children of the service (hooks, ffprobe) work; what is refused gives an error, no signal' children_live
+check 'a hook is told of each job and its batch, under the unit'\''s hardening' told_by_hook
+check 'doctor: all is well, for root and for a member of the group' doctor_is_content
+check '/livez, /readyz and /metrics on loopback, and there only; /readyz knows a hold' looked_at
+check 'output.verify = "decode": ffmpeg under the unit'\''s hardening' videos_are_decoded
 check 'the key encrypted by systemd-creds, by the drop-in of the comment' encrypted_key
 check 'journalctl KLINGD_JOB=1; the key is in no log and no file of the queue' journal_by_job
+# From here on the provider's ledger and the queue are no longer the same.
+check 'a backup put back is held, and what was paid since is not paid again' backed_up_and_restored
 check 'the user unit: a queue of her own' for_one_person
 check 'remove stops it; purge takes configuration and key; videos and queue stay' removed_and_purged
 check 'the machine powers off' power_off

@@ -56,6 +56,9 @@ within() {
 # `!` that ends a shell with `set -e`.
 not() { ! "$@"; }
 
+# Whether what is piped has it, read to its end: `grep -q` ends at once, and then whoever still writes fails.
+hears() { [ "$(grep -c -- "$1")" != 0 ]; }
+
 # What is to end when this ends, also when it was started in a shell of its own.
 ends_with_us() { echo "$1" >>"$work/started"; }
 

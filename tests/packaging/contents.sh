@@ -21,7 +21,8 @@ has "$plain" usr/lib/sysusers.d/klingd.conf
 has "$plain" usr/lib/tmpfiles.d/klingd.conf
 has "$plain" etc/klingd/klingd.toml
 has "$plain" usr/share/klingd/job.schema.json
-for file in copyright changelog.gz changelog.Debian.gz README.md examples/jobs.example.toml examples/klingd.example.toml; do
+for file in copyright changelog.gz changelog.Debian.gz README.md examples/jobs.example.toml examples/klingd.example.toml \
+    examples/prometheus/klingd.rules.yml; do
     has "$plain" "usr/share/doc/klingd/$file"
 done
 
@@ -37,16 +38,13 @@ for package in libc6 ca-certificates systemd; do
     grep -q "^Depends:.*\b$package\b" "$scratch/DEBIAN/control" || fail "it does not depend on $package"
 done
 "$klingd" config schema job | cmp - "$scratch/usr/share/klingd/job.schema.json" || fail "the schema is another version's"
-# The verbs that write the manual and the completions: where there is one, its files are in the package.
-if "$klingd" config man --help >/dev/null 2>&1; then
-    has "$plain" usr/share/man/man1/klingd.1.gz
-fi
-if "$klingd" config completions --help >/dev/null 2>&1; then
-    has "$plain" usr/share/bash-completion/completions/klingd
-    has "$plain" usr/share/zsh/vendor-completions/_klingd
-    has "$plain" usr/share/fish/vendor_completions.d/klingd.fish
-fi
+for page in klingd klingd-run klingd-resolve; do
+    has "$plain" "usr/share/man/man1/$page.1.gz"
+done
+has "$plain" usr/share/bash-completion/completions/klingd
+has "$plain" usr/share/zsh/vendor-completions/_klingd
+has "$plain" usr/share/fish/vendor_completions.d/klingd.fish
 # It says that the key is missing, not that the file is wrong.
 said=$(env -i PATH="$PATH" HOME="$scratch" "$klingd" --config "$scratch/etc/klingd/klingd.toml" config check 2>&1 || true)
 ! grep -qi 'unknown' <<<"$said" || fail "the shipped configuration: $said"
-echo "ok: $(basename "$deb"): $(wc -l <<<"$listing") entries"
+echo "ok: $(basename "$deb"): $(wc -l <<<"$listing") entries, the binary has $(stat -c %s "$klingd") bytes"

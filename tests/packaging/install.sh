@@ -34,7 +34,7 @@ installed() {
 used() {
     inside klingd --version
     # The data directory is the service's, and the only problem is that there is no key.
-    inside klingd config show | grep -q 'data_dir.*/var/lib/klingd'
+    inside klingd config show | hears 'data_dir.*/var/lib/klingd'
     run klingd enqueue --type std-text-to-video --no-sound --duration 5 --prompt 'a fox'
     mode /var/lib/klingd/klingd.db '660 root:klingd'
     install -m 600 <(echo secret) "$clean/etc/klingd/api-key"

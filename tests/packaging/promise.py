@@ -3,6 +3,8 @@
 
     promise.py verdict LEDGER JOBS EXPECTED [ROOT]   every job there and done, charged once, its video whole
     promise.py doubts LEDGER JOBS                    what a person would find out about each job in doubt
+    promise.py once LEDGER JOBS                      nothing is charged twice, whatever became of the jobs
+    promise.py told EVENTS JOBS                      what a hook was told of a job is what the queue has
 
 JOBS is what `klingd list -a --json` printed; the paths in it are looked up below ROOT.
 """
@@ -56,11 +58,35 @@ def verdict(ledger, jobs, expected, root):
     return 1 if wrong else 0
 
 
+def once(ledger):
+    charged = collections.Counter(charge["request"]["prompt"] for charge in ledger["charges"])
+    wrong = [f"{prompt!r} was charged {n} times" for prompt, n in charged.items() if n > 1]
+    print("\n".join(wrong) or f"{len(charged)} charges, each of its own")
+    return 1 if wrong else 0
+
+
+def told(events_path, jobs_path):
+    jobs = {job["id"]: job for job in map(json.loads, pathlib.Path(jobs_path).read_text().splitlines())}
+    events = [json.loads(line) for line in pathlib.Path(events_path).read_text().splitlines() if line]
+    wrong = []
+    for event in events:
+        if event["event"] == "job.done":
+            heard, job = event["job"], jobs[event["job"]["id"]]
+            wrong += [f"event {event['id']}: {key} is {heard[key]}, not {job[key]}"
+                      for key in ("state", "request", "task_id", "outputs") if heard[key] != job[key]]
+    print("\n".join(wrong) or f"{len(events)} events")
+    return 1 if wrong else 0
+
+
 def main(argv):
+    if argv[1] == "told":
+        return told(argv[2], argv[3])
     ledger, jobs = read(argv[2], argv[3])
     if argv[1] == "doubts":
         doubts(ledger, jobs)
         return 0
+    if argv[1] == "once":
+        return once(ledger)
     return verdict(ledger, jobs, int(argv[4]), argv[5] if len(argv) > 5 else "")
 
 

@@ -29,6 +29,10 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes of the lock's text; klingd writes fewer.
 const HOLDER_BYTES: u64 = 400;
+/// The configuration of the service, and where its unit finds the key: for root alone, plain or encrypted
+/// (systemd/klingd.service).
+const SERVICE_CONFIG: &str = "/etc/klingd/klingd.toml";
+const SERVICE_KEYS: [&str; 2] = ["/etc/klingd/api-key", "/etc/klingd/api-key.cred"];
 
 /// This program, for the first line of a report.
 #[derive(Clone, Debug)]
@@ -56,6 +60,8 @@ pub struct Facts {
     pub sandbox: bool,
     /// The key's fingerprint, or where one was looked for.
     pub key: Result<String, String>,
+    /// Where the unit that serves this queue finds the key, and whether one is there; nothing where no unit serves it.
+    pub service_key: Option<(&'static str, bool)>,
     /// Whether HTTPS has anybody to trust; nothing where it is not used.
     pub authorities: Option<Result<(), String>>,
     /// The provider's address.
@@ -149,6 +155,7 @@ pub async fn gather(context: &Context, config: &Config, online: bool) -> Facts {
     let (database, holds, root_is_known) = database(config).await;
     let output = place(config.videos_root());
     let (key, api) = (config.require_key(), api(config));
+    let unit = unit().await;
     let needs_authorities = config.api.base_url.scheme() == "https" && !config.sandbox;
     Facts {
         config_file: config.file.clone(),
@@ -156,6 +163,7 @@ pub async fn gather(context: &Context, config: &Config, online: bool) -> Facts {
         template: output_settings(config).err().map(|error| error.to_string()),
         sandbox: config.sandbox,
         key: key.map(ApiKey::fingerprint).map_err(|error| error.to_string()),
+        service_key: service_key(config, unit.as_ref()),
         authorities: needs_authorities.then(|| api.as_ref().map(drop).map_err(ToString::to_string)),
         base_url: config.api.base_url.to_string(),
         online: match (&api, online && !config.sandbox && config.api_key.is_some()) {
@@ -174,7 +182,7 @@ pub async fn gather(context: &Context, config: &Config, online: bool) -> Facts {
         known_schema: inspect::versions().await.map_or(0, |(_, schema)| schema),
         holds,
         holder: holder(config),
-        unit: unit().await,
+        unit,
         decoder: match config.output.verify {
             Verify::Decode => Some(can_decode().await),
             Verify::Size | Verify::Structure => None,
@@ -269,6 +277,16 @@ async fn unit() -> Option<Unit> {
         line.unwrap_or_default().to_owned()
     };
     Some(Unit { load: value("LoadState"), active: value("ActiveState"), enabled: value("UnitFileState") })
+}
+
+fn service_key(config: &Config, unit: Option<&Unit>) -> Option<(&'static str, bool)> {
+    let is_the_services = config.file.as_deref() == Some(Path::new(SERVICE_CONFIG));
+    if !is_the_services || unit?.load != "loaded" {
+        return None;
+    }
+    let [plain, _] = SERVICE_KEYS;
+    let there = SERVICE_KEYS.into_iter().find(|path| Path::new(path).exists());
+    Some(there.map_or((plain, false), |path| (path, true)))
 }
 
 async fn can_decode() -> bool {

@@ -105,14 +105,23 @@ fn key(facts: &Facts) -> Check {
     match &facts.key {
         _ if facts.sandbox => ok("key", "the sandbox needs none"),
         Ok(fingerprint) => ok("key", format!("there is one (fingerprint {fingerprint})")),
-        Err(_) if matches!(facts.holder, Ok(Some(_))) => warning(
-            "key",
-            "this user can read none; the daemon that runs has its own",
-            "to check that one, name its file: KLINGD_API__KEY_FILE=FILE klingd doctor --online",
-        ),
-        Err(why) => {
-            problem("key", line(why), "put the key into a file for api.key_file, readable by klingd alone")
+        // A service's key is a credential that nobody else reads; without one no daemon starts.
+        Err(_) if matches!(facts.holder, Ok(Some(_))) => {
+            ok("key", "the daemon has it, and shows it to nobody")
         }
+        Err(why) => match facts.service_key {
+            Some((path, true)) => ok("key", format!("the service's, in {path}")),
+            Some((path, false)) => problem(
+                "key",
+                format!("the service has none in {path}"),
+                &format!("install -m 600 /dev/stdin {path}, paste it, Ctrl-D; then systemctl start klingd"),
+            ),
+            None => problem(
+                "key",
+                line(why),
+                "put the key into a file for api.key_file, readable by klingd alone",
+            ),
+        },
     }
 }
 
@@ -237,8 +246,11 @@ fn output(facts: &Facts) -> Check {
     let Some(There { not_writable, free_bytes, .. }) = &facts.output.there else {
         return ok(NAME, format!("{path} is made at the first start"));
     };
-    if let Some(why) = not_writable {
-        return problem(NAME, line(why), "chown or chmod it, or run doctor as klingd's user");
+    match not_writable {
+        // A member of the service's group only reads there; a daemon that could not write would hold its submits (`disk`).
+        Some(_) if matches!(facts.holder, Ok(Some(_))) => {}
+        Some(why) => return problem(NAME, line(why), "chown or chmod it, or run doctor as klingd's user"),
+        None => {}
     }
     let (free, wanted) = (size(*free_bytes), size(facts.min_free_bytes));
     if *free_bytes < facts.min_free_bytes {

@@ -33,6 +33,7 @@ fn well() -> Facts {
         template: None,
         sandbox: false,
         key: Ok("0a1b2c3d".into()),
+        service_key: None,
         authorities: Some(Ok(())),
         base_url: "https://kling3api.com/".into(),
         online: Some(Ok(Seen { probe, asked_at: T0, heard_at: T0 + Duration::from_secs(1) })),
@@ -91,8 +92,7 @@ fn a_box_that_is_not() {
 #[test]
 fn each_finding_has_its_weight() {
     type Change = fn(&mut Facts);
-    let cases: [(&str, Verdict, Change); 21] = [
-        ("key", Verdict::Warning, |f| f.key = Err("the daemon has one".into())),
+    let cases: [(&str, Verdict, Change); 20] = [
         ("data_dir", Verdict::Problem, |f| f.data_dir.trouble = Some("permission denied".into())),
         ("output", Verdict::Problem, |f| f.output.trouble = Some("it is not a folder".into())),
         ("daemon", Verdict::Warning, |f| f.holder = Err("permission denied".into())),
@@ -150,6 +150,27 @@ fn a_slow_answer_is_no_wrong_clock() {
     assert_eq!(clock(&seen(0, 0)).verdict, Verdict::Ok);
     assert_eq!(clock(&seen(120, 150)).verdict, Verdict::Ok);
     assert_eq!(clock(&seen(121, 150)).verdict, Verdict::Warning);
+}
+
+/// Whoever looks at a service from outside can neither read its key nor write among its videos, and that is as it should be.
+#[test]
+fn a_service_is_well_seen_by_a_member_of_its_group() {
+    let mut facts = well();
+    facts.online = None;
+    facts.key = Err("no usable API key".into());
+    facts.output.there.as_mut().unwrap().not_writable = Some("permission denied".into());
+    let weight = |facts: &Facts, name: &str| {
+        judge(facts).into_iter().find(|check| check.check == name).map(|check| check.verdict)
+    };
+    assert!(judge(&facts).iter().all(|check| check.verdict == Verdict::Ok), "{:?}", judge(&facts));
+    // Nobody serves the queue: who says that it could be served?
+    facts.holder = Ok(None);
+    assert_eq!(weight(&facts, "output"), Some(Verdict::Problem));
+    assert_eq!(weight(&facts, "key"), Some(Verdict::Problem));
+    facts.service_key = Some(("/etc/klingd/api-key", true));
+    assert_eq!(weight(&facts, "key"), Some(Verdict::Ok));
+    facts.service_key = Some(("/etc/klingd/api-key", false));
+    assert_eq!(weight(&facts, "key"), Some(Verdict::Problem));
 }
 
 /// A box before its first start: nothing is there, and nothing is wrong with that.
