@@ -90,10 +90,10 @@ pub enum Ended {
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// It never began, and a restart would not help: a missing key, another daemon, a newer schema.
-    #[error("{0:#}")]
+    #[error(transparent)]
     Refused(anyhow::Error),
     /// It broke; a restart may help.
-    #[error("{0:#}")]
+    #[error(transparent)]
     Broke(anyhow::Error),
 }
 

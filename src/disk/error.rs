@@ -38,7 +38,7 @@ pub enum DiskError {
         source: io::Error,
     },
     /// A read-only disk or a lack of permission.
-    #[error("cannot {doing} {}: {source}; klingd's user needs the permission to", path.display())]
+    #[error("cannot {doing} {}: {source}; {}", path.display(), denied(source))]
     Denied {
         /// The verb of what was tried.
         doing: &'static str,
@@ -95,6 +95,14 @@ pub enum DiskError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+/// What would allow it.
+fn denied(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => "mount it writable",
+        _ => "klingd's user needs the permission to",
+    }
 }
 
 impl DiskError {

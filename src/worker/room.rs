@@ -195,7 +195,10 @@ impl Room {
         let min_free = self.settings.min_free_bytes;
         let under_way = expected_bytes(self.store.seconds_under_way().await?);
         Ok((free < min_free.saturating_add(under_way)).then(|| {
-            format!("{free} bytes are free, output.min_free is {min_free}, and {under_way} are expected for what is paid")
+            let [free, min_free, under_way] = [free, min_free, under_way].map(|bytes| bytes >> 20);
+            format!(
+                "{free} MiB are free, output.min_free is {min_free} MiB, and {under_way} MiB are expected for what is paid"
+            )
         }))
     }
 }
