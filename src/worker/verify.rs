@@ -89,7 +89,8 @@ async fn judge(
 async fn decode(path: &Path) -> Checked {
     // Named as a file, so that no part of the path is read as a protocol or a flag.
     let input = format!("file:{}", path.display());
-    let only_files = ["-v", "error", "-protocol_whitelist", "file"];
+    // Each complaint with its level, by which it is known.
+    let only_files = ["-v", "level+error", "-protocol_whitelist", "file"];
     let mut ffmpeg = Command::new("ffmpeg");
     ffmpeg
         .args(["-nostdin", "-hide_banner"])
@@ -145,8 +146,20 @@ async fn run(mut decoder: Command) -> Result<Option<String>, NoAnswer> {
         Ok(status) => status.map_err(|e| NoAnswer::Failed(e.to_string()))?,
         Err(_) => return Err(NoAnswer::Failed(format!("it took more than {DECODE_TIMEOUT:?}"))),
     };
-    let said: String = String::from_utf8_lossy(&complaints).chars().filter(|c| !c.is_control()).collect();
-    Ok((!status.success() || !said.is_empty()).then(|| said.chars().take(COMPLAINT_CHARS).collect()))
+    Ok(complaint(status.success(), &String::from_utf8_lossy(&complaints)))
+}
+
+/// What is wrong with the video by what a decoder wrote. Libraries in it write, too, and not about the video: one of them
+/// warns wherever memory can't be locked, as in a hardened service.
+fn complaint(succeeded: bool, said: &str) -> Option<String> {
+    let is_its_own = |line: &&str| ["[error]", "[fatal]", "[panic]"].iter().any(|level| line.contains(level));
+    let mut of_the_video = said.lines().filter(is_its_own).peekable();
+    let told: String = match (of_the_video.peek(), succeeded) {
+        (None, true) => return None,
+        (None, false) => said.to_owned(),
+        (Some(_), _) => of_the_video.collect::<Vec<_>>().join("; "),
+    };
+    Some(told.chars().filter(|c| !c.is_control()).take(COMPLAINT_CHARS).collect())
 }
 
 /// As [`differences`], of a file that was checked before a restart.
@@ -253,6 +266,19 @@ mod tests {
         for how in [Verify::Size, Verify::Structure, Verify::Decode] {
             let gone = check(how, &dir.path().join("gone.mp4"), 9, &CancellationToken::new()).await;
             assert!(matches!(gone, Err(Ended::Disk(DiskError::Gone { .. }))), "{how:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_library_says_is_no_complaint_of_the_video() {
+        let chatter = "Warning: using insecure memory!\n";
+        assert_eq!(complaint(true, chatter), None);
+        assert_eq!(complaint(true, ""), None);
+        assert_eq!(complaint(false, "Killed\n").as_deref(), Some("Killed"));
+        let damaged = format!("{chatter}[h264 @ 0x55d0] [error] cabac decode failed\n[fatal] Exiting\n");
+        for succeeded in [true, false] {
+            let told = "[h264 @ 0x55d0] [error] cabac decode failed; [fatal] Exiting";
+            assert_eq!(complaint(succeeded, &damaged).as_deref(), Some(told));
         }
     }
 
