@@ -42,6 +42,11 @@ pub fn establish(root: &Path) -> Result<(), DiskError> {
 /// Whether files can be made in a root that was established once, as far as can be told without making one.
 pub fn check(root: &Path) -> Result<(), DiskError> {
     check_writable(root)?;
+    check_mark(root)
+}
+
+/// Whether a root that was established once is there, for those, too, who only read in it.
+pub fn check_mark(root: &Path) -> Result<(), DiskError> {
     if is_marked(root)? { Ok(()) } else { Err(DiskError::Unmounted { root: root.to_path_buf() }) }
 }
 
