@@ -90,10 +90,10 @@ pub enum Ended {
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// It never began, and a restart would not help: a missing key, another daemon, a newer schema.
-    #[error("{0:#}")]
+    #[error(transparent)]
     Refused(anyhow::Error),
     /// It broke; a restart may help.
-    #[error("{0:#}")]
+    #[error(transparent)]
     Broke(anyhow::Error),
 }
 
@@ -124,6 +124,8 @@ pub async fn run_reloading(
     let ground = Ground { store, clock, stop };
     let ended = async {
         ground.store.stamp(&config.database(), options.world).await.map_err(refused)?;
+        // Before anything that is told: a copy is held, recovery puts jobs in doubt.
+        ground.store.keep_hooks(hook_names(config)).await.map_err(refused)?;
         // Before anything asks for a path, or could be paid for.
         origin(config, &ground.store, clock).begin().await.map_err(Failure::Broke)?;
         let live = Live::begin(config, key, options, &ground).await?;
@@ -233,8 +235,6 @@ async fn serve(
     };
     let now = wires.live.subscribe();
     open_endpoint(&config, ground, &wires, tasks).await;
-    // Before recovery: what it puts in doubt is told.
-    store.keep_hooks(hook_names(&config)).await?;
     let answers = &Arc::clone(&now.borrow().submit).answers;
     recover_and_hold(answers, &config).await?;
     // A disk that has room by now must not look, to whoever asks whether anything moves, like one that is full.

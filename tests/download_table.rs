@@ -33,7 +33,10 @@ fn with_faults(faults: &str) -> Options {
 /// A job whose video meets these faults is done all the same, with an exact file.
 async fn arrives(faults: &str) -> (Rig, JobId) {
     let mut rig = Rig::with(with_faults(faults)).await;
-    rig.config.download.idle_timeout = ms(200);
+    if ["stall", "drip"].iter().any(|slow| faults.contains(slow)) {
+        // For these alone, and not too short: on a machine that is busy every answer may come late.
+        rig.config.download.idle_timeout = ms(1000);
+    }
     let id = rig.enqueue("a fox").await;
     assert_eq!(rig.run().await, Ended::Idle { failed: 0, needs_person: 0 }, "{faults}");
     rig.all_fired();
@@ -103,7 +106,7 @@ async fn a_connection_that_breaks_before_the_first_byte_is_tried_again() {
 #[tokio::test]
 async fn a_slow_video_is_not_a_stalled_one() {
     // Two hundred pieces, none of them late, all of them together later than the idle timeout.
-    let (rig, _) = arrives("video:drip=3").await;
+    let (rig, _) = arrives("video:drip=10").await;
     assert_eq!(rig.fetches().len(), 1);
 }
 

@@ -9,12 +9,14 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use common::{PRICE, Rig, job, now, prices};
 use klingd::{
+    clock::Clock,
     config::Hook,
-    daemon::Ended,
+    daemon::{self, Ended, Options},
     domain::{HoldName, hook::HookEvent, state::Label},
-    store::enqueue::NewBatch,
+    store::{World, enqueue::NewBatch},
 };
 use serde_json::Value;
+use sqlx::{Connection as _, SqliteConnection};
 use tokio_util::sync::CancellationToken;
 
 /// A hook that waits for these, written for a shell that `$TOLD` names the file of the events.
@@ -155,4 +157,73 @@ async fn nobody_listens_and_nothing_is_kept() {
     assert!(told(&rig).is_empty());
     let later = now() + Duration::from_secs(3600);
     assert_eq!(rig.store.next_hook_call("test", later).await.unwrap(), None);
+}
+
+/// A restored backup may be older than its hooks: its hold is told all the same.
+#[tokio::test]
+async fn the_hold_of_a_copy_is_told_to_hooks_that_are_new() {
+    let mut rig = Rig::new("").await;
+    rig.config.hooks = vec![hook(&rig, &[HookEvent::HoldSet], WRITE_DOWN)];
+    sql(&rig, r#"INSERT INTO meta (name, value) VALUES ('copy', '{"made_at":null,"what":"a backup"}')"#)
+        .await;
+    let options = Options { until_idle: true, world: World::Real, describe: |_, _| Value::Null };
+    daemon::run(&rig.config, &rig.key, options, Clock, CancellationToken::new()).await.unwrap();
+    assert_eq!(rig.held().await, [HoldName::Restored]);
+    assert_eq!(words(&rig), [("hold.set".to_owned(), None)]);
+    assert_eq!(told(&rig)[0]["hold"]["name"], "restored");
+}
+
+/// The program has run, and that can't be recorded: klingd goes on, and does not run it again and again meanwhile.
+#[tokio::test]
+async fn a_full_disk_is_no_reason_to_stop_or_to_tell_again_and_again() {
+    let mut rig = Rig::new("").await;
+    rig.config.hooks = vec![hook(&rig, &[HookEvent::JobDone], WRITE_DOWN)];
+    // SQLite says "full" of a table without numbers left, too.
+    sql(
+        &rig,
+        "CREATE TABLE full (id INTEGER PRIMARY KEY AUTOINCREMENT);
+         INSERT INTO full VALUES (9223372036854775807);
+         CREATE TRIGGER full_disk BEFORE DELETE ON hook_calls BEGIN INSERT INTO full (id) VALUES (NULL); END;",
+    )
+    .await;
+    rig.enqueue("a fox").await;
+    let stop = CancellationToken::new();
+    let beside = async {
+        while told(&rig).is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let second = rig.enqueue("a hen").await;
+        while rig.label(second).await != Label::Done {
+            tokio::task::yield_now().await;
+        }
+        stop.cancel();
+    };
+    assert_eq!(tokio::join!(rig.daemon(false, stop.clone()), beside).0, Ended::Stopped);
+    assert_eq!(words(&rig).len(), 1);
+    sql(&rig, "DROP TRIGGER full_disk").await;
+    rig.run().await;
+    let done = |id| ("job.done".to_owned(), Some(id));
+    assert_eq!(words(&rig), [done(1), done(1), done(2)], "at least once, and in order");
+}
+
+/// On a full disk klingd starts, as long as there is nothing to write.
+#[tokio::test]
+async fn the_same_hooks_are_not_written_again() {
+    let mut rig = Rig::new("").await;
+    rig.config.hooks = vec![hook(&rig, &HookEvent::ALL, WRITE_DOWN)];
+    rig.run().await;
+    let mut other = SqliteConnection::connect(rig.config.database().to_str().unwrap()).await.unwrap();
+    let mut changes =
+        async || -> i64 { sqlx::query_scalar("PRAGMA data_version").fetch_one(&mut other).await.unwrap() };
+    let before = changes().await;
+    rig.store.keep_hooks(vec![("test".to_owned(), HookEvent::ALL.to_vec())]).await.unwrap();
+    assert_eq!(changes().await, before);
+    rig.store.keep_hooks(vec![("test".to_owned(), vec![HookEvent::JobDone])]).await.unwrap();
+    assert_ne!(changes().await, before);
+}
+
+async fn sql(rig: &Rig, statements: &'static str) {
+    let mut database = SqliteConnection::connect(rig.config.database().to_str().unwrap()).await.unwrap();
+    sqlx::raw_sql(statements).execute(&mut database).await.unwrap();
+    database.close().await.unwrap();
 }

@@ -19,7 +19,7 @@ use std::{
 use common::{Rig, ms, now, provider};
 use klingd::{
     daemon::Ended,
-    domain::{Credits, HoldName, Job, state::Label},
+    domain::{Credits, HoldName, Job, hold::Hold, state::Label},
     sandbox::Options,
     store::{Access, Store, view::Filter},
 };
@@ -436,6 +436,37 @@ async fn two_daemons_on_one_share_never_take_the_same_file() {
     assert_eq!(one.sandbox.tasks().len() + other.sandbox.tasks().len(), FILES);
     assert_eq!(below(&one.config.inbox.accepted).len(), 2 * FILES);
     assert_eq!(below(&one.config.inbox.path), set([".klingd-inbox"]));
+}
+
+/// Two queues with one name would finish each other's claims, and pay for the file twice.
+#[tokio::test]
+async fn a_copy_of_a_queue_leaves_that_ones_claims_alone() {
+    let rig = rig().await;
+    put(&rig, "a.toml", &toml("a fox", ""));
+    assert_eq!(rig.run().await, WELL);
+    let original = rig.store.inbox_queue(0).await.unwrap();
+    let claimed = format!(".klingd-{original:08x}-0123456789abcdef~b.toml");
+    put(&rig, &claimed, &toml("a hen", ""));
+    let why = "a test copied it".into();
+    rig.store.hold_copy(Hold::new(HoldName::Restored, why, now())).await.unwrap();
+    assert_eq!(rig.run().await, WELL);
+    assert_eq!(below(&rig.config.inbox.path), set([".klingd-inbox", &*claimed]));
+    // It may have been copied once more while it was held; now a person lets it go on, and the daemon runs.
+    let held = rig.store.inbox_queue(1).await.unwrap();
+    let running = async || {
+        assert_eq!(rig.store.lift(vec![HoldName::Restored]).await.unwrap(), [HoldName::Restored]);
+        let own = rig.store.inbox_queue(2).await.unwrap();
+        put(&rig, "c.toml", &toml("a cow", ""));
+        until(async || accepted(&rig, "c.toml").exists()).await;
+        own
+    };
+    let own = beside(&rig, running).await;
+    assert!(held != original && own != held, "{original} {held} {own}");
+    let mut database = SqliteConnection::connect(rig.config.database().to_str().unwrap()).await.unwrap();
+    let last = "SELECT claim FROM inbox_files ORDER BY id DESC LIMIT 1";
+    let claim: String = sqlx::query_scalar(last).fetch_one(&mut database).await.unwrap();
+    assert!(claim.starts_with(&format!("{own:08x}-")), "{claim} is made under the name of before");
+    assert_eq!(jobs(&rig).await.len(), 2);
 }
 
 /// The first of them is on its way to the provider before the last one is queued.

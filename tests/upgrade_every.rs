@@ -7,7 +7,7 @@ use std::{borrow::Cow, fs, path::Path, time::Duration};
 
 use klingd::{
     domain::{
-        Credits, JobId, Timestamp,
+        Credits, JobId, JobKey, Timestamp,
         state::{Label, State},
     },
     store::{
@@ -154,6 +154,37 @@ async fn every_earlier_schema_is_upgraded_with_its_jobs_its_money_and_its_keys()
         assert_eq!(store.origin().await.unwrap().attempts, 4, "{schema}: and it goes on counting");
         assert_copy(&path, schema).await;
     }
+}
+
+/// Before klingd knew earlier holders, a repetition that cost nothing freed the key of what was paid.
+#[tokio::test]
+async fn keys_of_paid_jobs_come_back_and_stay_when_these_are_pruned() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("klingd.db");
+    in_use_with(&path, 12).await;
+    let mut database = SqliteConnection::connect(path.to_str().unwrap()).await.unwrap();
+    // The key of job 2 is free; job 3 is under way, and job 1 has the key of both.
+    let then = "DELETE FROM keys WHERE job_id > 1; UPDATE jobs SET key = 'k1' WHERE id = 3;
+                UPDATE attempts SET unfollowed = 0;";
+    sqlx::raw_sql(then).execute(&mut database).await.unwrap();
+    database.close().await.unwrap();
+    let store = migrated(&path).await;
+    let now = Timestamp::from_millis(10);
+    let again = async |of: i64| {
+        let mut twin = common::job("the same key");
+        twin.key = JobKey::from_stored(format!("k{of}"));
+        let batch = NewBatch { name: "n".into(), source: "t".into(), max_credits: None, jobs: vec![twin] };
+        store.enqueue(batch, now).await.unwrap().remove(0)
+    };
+    let existing = |id| Queued { id: JobId(id), existing: true };
+    assert_eq!(again(2).await, existing(2));
+    assert_eq!(again(1).await, existing(1));
+    store.cancel(JobId(1), false, now).await.unwrap();
+    assert_eq!(again(1).await, existing(3), "the one that is paid gets it back");
+    let gone = store.prune(Timestamp::from_millis(20), &mut JobId(0)).await.unwrap().unwrap();
+    // A file beside job 1 has yet to tell of it.
+    assert_eq!(gone.iter().map(|job| job.id).collect::<Vec<_>>(), [JobId(2)]);
+    assert_eq!((again(2).await, again(1).await), (existing(2), existing(3)), "pruned, and still paid");
 }
 
 async fn claim(store: &Store) -> Vec<JobId> {

@@ -20,7 +20,8 @@ pub struct BackupArgs {
 pub async fn run(context: Context, args: BackupArgs) -> Result<Exit> {
     let config = context.config()?;
     let file = args.file;
-    if !config.database().exists() {
+    // Where that can't be told, opening it says why.
+    if matches!(config.database().try_exists(), Ok(false)) {
         return Err(Refusal::usage(format!("there is no queue in {} yet", config.data_dir.display())));
     }
     if file.symlink_metadata().is_ok() {

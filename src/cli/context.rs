@@ -4,7 +4,7 @@ use std::{future::Future, io::IsTerminal as _, path::Path};
 
 use anyhow::{Context as _, Result};
 
-use super::{Color, Global, exit::Refusal, render::Look};
+use super::{Color, Global, aim::Aim, exit::Refusal, render::Look};
 use crate::{
     clock::Clock,
     config::{Config, Environment, LogLevel, Overrides},
@@ -79,18 +79,23 @@ impl Context {
         Ok(value)
     }
 
+    /// The flags that lead a suggested command to this queue.
+    pub fn aim(&self) -> Aim {
+        Aim::of(&self.global)
+    }
+
     /// Says something to people, unless they asked for quiet.
     #[expect(clippy::print_stderr, reason = "what commands say to people goes through here")]
     pub fn say(&self, sentence: &str) {
         if !self.global.quiet {
-            eprintln!("{sentence}");
+            eprintln!("{}", self.aim().at(sentence));
         }
     }
 
     /// Says what is wrong, to those who asked for quiet too.
     #[expect(clippy::print_stderr, reason = "what commands say to people goes through here")]
     pub fn complain(&self, text: &str) {
-        eprintln!("{}", text.trim_end_matches('\n'));
+        eprintln!("{}", self.aim().at(text.trim_end_matches('\n')));
     }
 
     /// Prints a result.

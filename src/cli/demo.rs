@@ -144,7 +144,7 @@ async fn present(context: &Context, config: &Config, store: &Store, ids: &[JobId
             (job, outputs)
         })
         .collect();
-    let view = View::read(store, config, context.clock).await?;
+    let view = View::read(store, config, context).await?;
     if context.global.json {
         jobs.iter().for_each(|(job, outputs)| context.print(&json::job(job, outputs, &view).to_string()));
     } else {

@@ -16,7 +16,7 @@ pub async fn each<F: Future<Output = Result<Exit>>>(
         if ids[..i].contains(id) {
             continue;
         }
-        let exit = work(JobId(*id)).await.unwrap_or_else(|error| report(&error, context.global.quiet));
+        let exit = work(JobId(*id)).await.unwrap_or_else(|error| report(&error, &context.global));
         if exit.code() > worst.code() {
             worst = exit;
         }
@@ -34,7 +34,7 @@ pub async fn changed(
 ) -> Result<Exit> {
     context.say(sentence);
     if context.global.json {
-        let view = View::read(store, config, context.clock).await?;
+        let view = View::read(store, config, context).await?;
         let (job, outputs) = (store.job(id).await?, store.outputs(id).await?);
         context.print(&json::job(&job, &outputs, &view).to_string());
     }

@@ -172,7 +172,7 @@ async fn queue(
         }
     }
     // Read before: what the daemon reserves for these very jobs must not count twice.
-    let caps = View::read(&store, config, context.clock).await?;
+    let caps = View::read(&store, config, context).await?;
     // Of what was asked above the commit checks `max_credits` again, for the queue may have changed meanwhile. The caps are
     // the submits' own: nothing is paid past them, whatever is queued.
     let now = context.clock.now();

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use super::{Global, aim::Aim};
 use crate::{config::ConfigError, daemon::Failure, store::StoreError};
 
 /// How a command ended.
@@ -80,13 +81,13 @@ impl Refusal {
 
 /// Says an error on stderr and gives its exit code.
 #[expect(clippy::print_stderr, reason = "errors of commands are said here and nowhere else")]
-pub fn report(error: &anyhow::Error, _quiet: bool) -> Exit {
-    eprintln!("klingd: {}", sentence(error));
+pub fn report(error: &anyhow::Error, global: &Global) -> Exit {
+    eprintln!("klingd: {}", Aim::of(global).at(&sentence(error)));
     exit_of(error)
 }
 
 /// The error and its causes. Many of ours end with their cause's words already: those are not said twice.
-fn sentence(error: &anyhow::Error) -> String {
+pub(super) fn sentence(error: &anyhow::Error) -> String {
     let mut said = String::new();
     for cause in error.chain().map(ToString::to_string) {
         if said.contains(&cause) {

@@ -122,7 +122,7 @@ impl Verb<'_> {
         let wanted = |job: &&Job| self.context.global.json || with_files(job);
         let ids: Vec<JobId> = jobs.iter().filter(wanted).map(|job| job.id).collect();
         let outputs = store.outputs_of(&ids).await?;
-        let mut view = View::read(store, self.config, self.context.clock).await?;
+        let mut view = View::read(store, self.config, self.context).await?;
         view.arriving = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner).look(&jobs, view.now);
         Ok(Page { jobs, outputs, view })
     }
@@ -184,15 +184,14 @@ impl Verb<'_> {
         }
         let mut text = notices(&page.view, self.context.daemon_runs(&self.config.data_dir), &page.jobs);
         if page.jobs.is_empty() {
-            text.push(self.nothing());
+            text.push(self.context.aim().at(&self.nothing()));
         } else {
             text.push(list(&self.listing(&page), look));
         }
         if more && self.args.limit.is_none() {
-            text.push(format!(
-                "Only the newest {} are shown; klingd list --all shows more.",
-                count(page.jobs.len(), "job")
-            ));
+            let shown = count(page.jobs.len(), "job");
+            let rest = format!("Only the newest {shown} are shown; klingd list --all shows more.");
+            text.push(self.context.aim().at(&rest));
         }
         Ok(text.join("\n"))
     }

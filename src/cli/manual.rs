@@ -109,26 +109,9 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
     (
         "doctor",
         &[
-            ("klingd doctor --online", "check the installation, and the key by a free call"),
-            ("klingd doctor --json", "a report for a bug, without secrets"),
-        ],
-    ),
-    (
-        "prune",
-        &[
-            ("klingd prune --dry-run", "what would be forgotten of what ended 90 days ago"),
-            ("klingd prune --older-than 30d --yes", "forget it, from a timer"),
-        ],
-    ),
-    ("backup", &[("klingd backup klingd-monday.db", "copy the queue, while the daemon runs or not")]),
-    (
-        "doctor",
-        &[
             ("klingd doctor", "check the installation; each line says what to do"),
-            (
-                "klingd doctor --online --json > report.jsonl",
-                "the bug report, without secrets; asks the provider, free",
-            ),
+            ("klingd doctor --online", "ask the provider, too: a free call"),
+            ("klingd doctor --json", "the bug report, without secrets"),
         ],
     ),
     (

@@ -1,6 +1,7 @@
 //! The command line: one file a verb. Verbs read what the user typed, call the store or the daemon, and render; rendering
 //! is pure and lives in [`render`]. stdout carries results only, stderr everything said to people.
 
+mod aim;
 mod arriving;
 mod backup;
 mod cancel;

@@ -144,7 +144,7 @@ async fn explain(context: &Context, config: &Config, ended: Ended) {
 }
 
 async fn left(context: &Context, config: &Config, store: &Store, failed: u64) -> Result<Left> {
-    let view = View::read(store, config, context.clock).await?;
+    let view = View::read(store, config, context).await?;
     let depth = store.depth().await?;
     let of = |label: Label| depth.iter().filter(|(l, _)| *l == label).map(|(_, n)| n).sum();
     Ok(Left {

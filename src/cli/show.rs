@@ -34,7 +34,7 @@ pub async fn run(context: Context, args: ShowArgs) -> Result<Exit> {
             let (job, outputs) = (store.job(id).await?, store.outputs(id).await?);
             let (history, attempts) = (store.history(id).await?, store.attempts(id).await?);
             let mut arrivals = Arrivals::new(&config);
-            let mut view = View::read(&store, &config, context.clock).await?;
+            let mut view = View::read(&store, &config, &context).await?;
             view.arriving = arrivals.look(std::slice::from_ref(&job), view.now);
             if !context.global.json && view.arriving.contains_key(&job.id) {
                 // A second look tells how fast it comes.

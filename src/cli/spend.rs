@@ -90,7 +90,7 @@ pub async fn run(context: Context, args: SpendArgs) -> Result<Exit> {
 }
 
 async fn read(context: &Context, config: &Config, store: &Store, args: &SpendArgs) -> Result<Spend> {
-    let view = View::read(store, config, context.clock).await?;
+    let view = View::read(store, config, context).await?;
     let since = args.since.map(|since| since.from(view.now));
     let groups = store.spending(args.by.group(), since).await?;
     let (rows, total) = in_groups(groups, &view.zone);

@@ -21,13 +21,14 @@ const HOLDER_BYTES: u64 = 400;
 pub async fn run(context: Context, _args: StatusArgs) -> Result<Exit> {
     let config = context.config()?;
     let found = context.with_store(&config, async |store| read(&context, &config, &store).await).await?;
-    let text = if context.global.json { status_json(&found).to_string() } else { status(&found) };
+    let text =
+        if context.global.json { status_json(&found).to_string() } else { context.aim().at(&status(&found)) };
     context.print(&text);
     Ok(Exit::Done)
 }
 
 async fn read(context: &Context, config: &Config, store: &Store) -> Result<Status> {
-    let view = View::read(store, config, context.clock).await?;
+    let view = View::read(store, config, context).await?;
     let slots = view.gate.slots(&claim_policy(config, "").gate);
     let today = context.clock.day_start(view.now);
     let inbox = match config.inbox.enabled {

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use anyhow::Result;
 use jiff::tz::TimeZone;
 
-use super::{arriving::Arriving, usual::Usual};
+use super::{Context, aim::Aim, arriving::Arriving, usual::Usual};
 use crate::{
-    clock::{Clock, local},
+    clock::local,
     config::Config,
     daemon::claim_policy,
     domain::{
@@ -50,6 +50,8 @@ pub struct View {
     pub arriving: HashMap<JobId, Arriving>,
     /// Whether the queue is the sandbox's.
     pub sandbox: bool,
+    /// The flags that lead a command to it.
+    pub aim: Aim,
     /// When this was read.
     pub now: Timestamp,
     /// Where its reader is.
@@ -58,7 +60,8 @@ pub struct View {
 
 impl View {
     /// Reads it.
-    pub async fn read(store: &Store, config: &Config, clock: Clock) -> Result<Self> {
+    pub async fn read(store: &Store, config: &Config, context: &Context) -> Result<Self> {
+        let clock = context.clock;
         let now = clock.now();
         // The base URL and the key of the policy have no say in what may be spent.
         let policy = claim_policy(config, "");
@@ -78,6 +81,7 @@ impl View {
             usual: Usual::read(store).await?,
             arriving: HashMap::new(),
             sandbox: config.sandbox,
+            aim: context.aim(),
             now,
             zone: local(now).time_zone().clone(),
         })
@@ -98,6 +102,7 @@ impl View {
             usual: Usual::default(),
             arriving: HashMap::new(),
             sandbox: false,
+            aim: Aim::default(),
             now,
             zone: TimeZone::UTC,
         }

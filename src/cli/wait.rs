@@ -161,7 +161,7 @@ impl Wait<'_> {
         }
         let ids: Vec<JobId> = resting.iter().map(|job| job.id).collect();
         let outputs = store.outputs_of(&ids).await?;
-        let view = View::read(store, self.config, self.context.clock).await?;
+        let view = View::read(store, self.config, self.context).await?;
         for job in resting {
             let files = outputs.get(&job.id).map(Vec::as_slice).unwrap_or_default();
             let context = self.context;
@@ -177,7 +177,7 @@ impl Wait<'_> {
     }
 
     async fn warn(&self, store: &Store, moving: &[Job]) -> Result<()> {
-        let view = View::read(store, self.config, self.context.clock).await?;
+        let view = View::read(store, self.config, self.context).await?;
         let runs = self.context.daemon_runs(&self.config.data_dir);
         notices(&view, runs, moving).iter().for_each(|notice| self.context.say(notice));
         Ok(())

@@ -38,7 +38,7 @@ pub enum DiskError {
         source: io::Error,
     },
     /// A read-only disk or a lack of permission.
-    #[error("cannot {doing} {}: {source}; klingd's user needs the permission to", path.display())]
+    #[error("cannot {doing} {}: {source}; {}", path.display(), denied(source))]
     Denied {
         /// The verb of what was tried.
         doing: &'static str,
@@ -97,6 +97,14 @@ pub enum DiskError {
     },
 }
 
+/// What would allow it.
+fn denied(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => "mount it writable",
+        _ => "klingd's user needs the permission to",
+    }
+}
+
 impl DiskError {
     /// Work on a disk that ended before it could say how.
     pub fn interrupted(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> DiskError {
@@ -105,6 +113,12 @@ impl DiskError {
             path: PathBuf::from("a disk"),
             source: io::Error::other(why),
         }
+    }
+
+    /// A disk that says nothing at all: a share whose server is gone.
+    pub fn silent(path: &Path) -> DiskError {
+        let source = io::Error::new(io::ErrorKind::TimedOut, "its disk does not answer");
+        DiskError::Io { doing: "look at", path: path.to_path_buf(), source }
     }
 
     /// A file that its disk does not give back.

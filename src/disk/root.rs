@@ -41,7 +41,11 @@ pub fn establish(root: &Path) -> Result<(), DiskError> {
 
 /// Whether files can be made in a root that was established once, as far as can be told without making one.
 pub fn check(root: &Path) -> Result<(), DiskError> {
-    check_writable(root)?;
+    match check_writable(root) {
+        // Not made anew: what it was mounted on may be gone as well.
+        Err(DiskError::Gone { .. }) => return Err(DiskError::Unmounted { root: root.to_path_buf() }),
+        writable => writable?,
+    }
     check_mark(root)
 }
 
@@ -89,12 +93,12 @@ mod tests {
     fn a_mount_point_without_its_disk_is_not_the_root() {
         let place = tempfile::tempdir().unwrap();
         let root = place.path().join("mnt/videos");
-        assert!(matches!(check(&root), Err(DiskError::Gone { .. })));
+        assert!(matches!(check(&root), Err(DiskError::Unmounted { .. })));
         establish(&root).unwrap();
         establish(&root).unwrap();
         check(&root).unwrap();
         crate::disk::rename_no_clobber(&root, &place.path().join("away")).unwrap();
-        assert!(matches!(check(&root), Err(DiskError::Gone { .. })));
+        assert!(matches!(check(&root), Err(DiskError::Unmounted { .. })));
         fs::create_dir(&root).unwrap();
         let missed = check(&root).unwrap_err();
         assert!(matches!(missed, DiskError::Unmounted { .. }));

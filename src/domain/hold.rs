@@ -106,7 +106,7 @@ impl HoldName {
             HoldName::Key => "mend the key, then klingd resume",
             HoldName::Credits => "top up the account, then klingd resume",
             HoldName::Rate => "ends by itself, or klingd resume",
-            HoldName::Disk => "make room; it ends by itself",
+            HoldName::Disk => "make room or mount the disk; it ends by itself",
             HoldName::Restored => "klingd resume --hold restored",
             HoldName::UncleanStop => "klingd resume --hold unclean_stop",
         }

@@ -144,6 +144,11 @@ pub(super) fn passes(error: &sqlx::Error) -> bool {
     matches!(primary_code(error), Some(5 | 10 | 13))
 }
 
+/// Whether the file is no whole database: SQLITE_CORRUPT and SQLITE_NOTADB.
+pub(super) fn is_damage(error: &sqlx::Error) -> bool {
+    matches!(primary_code(error), Some(11 | 26))
+}
+
 pub(super) fn commit_fault(error: &sqlx::Error) -> CommitFault {
     if primary_code(error) == Some(13) { CommitFault::Full } else { CommitFault::Other }
 }

@@ -32,18 +32,20 @@ pub struct HookCall {
 
 impl Store {
     /// Who waits for what from now on. What was to be told to a hook that is gone is dropped: nobody is there to hear it.
+    /// Where nothing is new nothing is written, so that a start on a full disk does not fail here.
     pub async fn keep_hooks(&self, hooks: Vec<(String, Vec<HookEvent>)>) -> Result<()> {
+        let named = |(name, events): &(String, Vec<HookEvent>)| -> Vec<_> {
+            events.iter().map(|event| (event.as_str(), name.clone())).collect()
+        };
+        let waiting = serde_json::to_string(&hooks.iter().flat_map(named).collect::<Vec<_>>())?;
         self.write(move |c, ring| {
             Box::pin(async move {
-                sqlx::query("DELETE FROM hooks").execute(&mut *c).await?;
-                for (name, events) in &hooks {
-                    for event in events {
-                        sqlx::query("INSERT INTO hooks (event, name) VALUES (?, ?)")
-                            .bind(event.as_str())
-                            .bind(name)
-                            .execute(&mut *c)
-                            .await?;
-                    }
+                for change in [
+                    "DELETE FROM hooks WHERE (event, name) NOT IN (SELECT value ->> 0, value ->> 1 FROM json_each(?))",
+                    "INSERT INTO hooks (event, name) SELECT value ->> 0, value ->> 1 FROM json_each(?) WHERE true
+                     ON CONFLICT DO NOTHING",
+                ] {
+                    sqlx::query(change).bind(&waiting).execute(&mut *c).await?;
                 }
                 sqlx::query("DELETE FROM hook_calls WHERE hook NOT IN (SELECT name FROM hooks)")
                     .execute(c)
@@ -124,6 +126,10 @@ fn call(r: &sqlx::sqlite::SqliteRow) -> Result<HookCall> {
     })
 }
 
+async fn anybody_waits(c: &mut SqliteConnection) -> Result<bool> {
+    Ok(sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM hooks)").fetch_one(c).await?)
+}
+
 /// Whether anybody waits for this.
 async fn is_waited_for(c: &mut SqliteConnection, event: HookEvent) -> Result<bool> {
     let any = "SELECT EXISTS (SELECT 1 FROM hooks WHERE event = ?)";
@@ -166,10 +172,12 @@ pub(super) async fn job_moved(
     has_ended: bool,
     at: Timestamp,
 ) -> Result<()> {
-    if from == to {
+    let event = HookEvent::of(to);
+    // Mostly nobody waits for anything: one question finds out.
+    if from == to || (event.is_none() && !has_ended) || !anybody_waits(c).await? {
         return Ok(());
     }
-    if let Some(event) = HookEvent::of(to) {
+    if let Some(event) = event {
         tell(c, ring, event, Some(job), None, at).await?;
     }
     if has_ended && is_waited_for(c, HookEvent::BatchDone).await? {

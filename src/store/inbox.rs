@@ -249,6 +249,10 @@ impl Store {
 
     /// The name under which this queue claims files: `fresh`, if it has none yet.
     pub async fn inbox_queue(&self, fresh: u32) -> Result<u32> {
+        let known = queue(&mut *self.readers.acquire().await?).await?;
+        if let Some(known) = known {
+            return Ok(known);
+        }
         self.write(move |c, _| {
             Box::pin(async move {
                 sqlx::query(
@@ -257,10 +261,7 @@ impl Store {
                 .bind(fresh.to_string())
                 .execute(&mut *c)
                 .await?;
-                let stored: String = sqlx::query_scalar("SELECT value FROM meta WHERE name = 'inbox.queue'")
-                    .fetch_one(c)
-                    .await?;
-                stored.parse().map_err(|_| super::StoreError::Corrupt(format!("inbox.queue {stored:?}")))
+                Ok(queue(c).await?.unwrap_or(fresh))
             })
         })
         .await
@@ -313,6 +314,21 @@ impl Store {
             rejected: row::narrow(&r, "rejected")?,
         })
     }
+}
+
+async fn queue(c: &mut SqliteConnection) -> Result<Option<u32>> {
+    let stored: Option<String> =
+        sqlx::query_scalar("SELECT value FROM meta WHERE name = 'inbox.queue'").fetch_optional(c).await?;
+    let parsed = |stored: String| {
+        stored.parse().map_err(|_| super::StoreError::Corrupt(format!("inbox.queue {stored:?}")))
+    };
+    stored.map(parsed).transpose()
+}
+
+/// The next claim is made under another name: the one before belongs to the queue that this one was copied from.
+pub(super) async fn forget_queue(c: &mut SqliteConnection) -> Result<()> {
+    sqlx::query("DELETE FROM meta WHERE name = 'inbox.queue'").execute(c).await?;
+    Ok(())
 }
 
 async fn by_claim(c: &mut SqliteConnection, claim: &str) -> Result<Option<InboxFile>> {

@@ -19,7 +19,12 @@ use sqlx::{
 
 use tracing::warn;
 
-use super::{Bells, Result, Store, StoreError, copy::copy, error::passes, writer::Writer};
+use super::{
+    Bells, Result, Store, StoreError,
+    copy::copy,
+    error::{is_damage, passes},
+    writer::Writer,
+};
 use crate::{
     disk::{self, Clobber, DiskError},
     domain::origin::CopyStamp,
@@ -99,6 +104,13 @@ pub enum OpenError {
         path.display()
     )]
     ForeignLog { path: PathBuf, log: PathBuf },
+    #[error(
+        "{path} can't be opened: {why}; a queue belongs to its user and their group, so join that group (the service's is \
+         klingd), or name a queue of your own with --data-dir"
+    )]
+    Denied { path: PathBuf, why: String },
+    #[error("{path} is damaged ({why}): stop klingd, keep the file, and put its newest backup in its place")]
+    Damaged { path: PathBuf, why: String },
     #[error("{path} can't be opened: {why}")]
     File { path: PathBuf, why: String },
     /// Unlike all others it passes without a person: a restart may find room.
@@ -168,6 +180,7 @@ async fn prepare(path: &Path, options: &SqliteConnectOptions, access: Access) ->
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
             OpenError::NotNow { path: path.to_owned(), why: e.to_string() }
         }
+        ErrorKind::PermissionDenied => OpenError::Denied { path: path.to_owned(), why: e.to_string() },
         _ => OpenError::File { path: path.to_owned(), why: e.to_string() },
     };
     let lock = path.with_extension("schema.lock");
@@ -212,9 +225,13 @@ pub(super) async fn connect(path: &Path, options: &SqliteConnectOptions) -> Resu
 
 fn open_failed(path: &Path, e: &(dyn Error + 'static)) -> OpenError {
     let (path, why) = (path.to_owned(), e.to_string());
-    let causes = std::iter::successors(Some(e), |&cause| cause.source());
-    if causes.filter_map(|cause| cause.downcast_ref()).any(passes) {
+    let causes: Vec<_> = std::iter::successors(Some(e), |&cause| cause.source())
+        .filter_map(|cause| cause.downcast_ref())
+        .collect();
+    if causes.iter().any(|cause| passes(cause)) {
         OpenError::NotNow { path, why }
+    } else if causes.iter().any(|cause| is_damage(cause)) {
+        OpenError::Damaged { path, why }
     } else {
         OpenError::File { path, why }
     }

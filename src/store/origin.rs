@@ -4,7 +4,7 @@ use std::{os::unix::ffi::OsStrExt as _, path::Path};
 
 use sqlx::{Row, SqliteConnection};
 
-use super::{Result, Store, World, control, row};
+use super::{Result, Store, World, control, inbox, row};
 use crate::domain::{
     HoldName,
     hold::Hold,
@@ -67,12 +67,14 @@ impl Store {
         self.write(move |c, _| Box::pin(async move { keep(c, IDENTITY, &value).await })).await
     }
 
-    /// Holds all submits of a copy. What it says of itself has done its work then: killed before the commit, the next
-    /// start reads it again.
+    /// Holds all submits of a copy, and gives it an inbox of its own: a file that the queue it was made of is just taking
+    /// must not look like one that this queue began to take. What the copy says of itself has done its work then: killed
+    /// before the commit, the next start reads it again.
     pub async fn hold_copy(&self, hold: Hold) -> Result<()> {
         self.write(move |c, ring| {
             Box::pin(async move {
                 control::set_hold(c, ring, &hold).await?;
+                inbox::forget_queue(c).await?;
                 sqlx::query("DELETE FROM meta WHERE name = ?").bind(STAMP).execute(c).await?;
                 Ok(())
             })
@@ -144,6 +146,7 @@ async fn move_paths(c: &mut SqliteConnection, from: &[u8], to: &[u8]) -> Result<
 /// A person has taken responsibility for the copy: from here on it is a queue of its own, under a name of its own.
 pub(super) async fn adopt(c: &mut SqliteConnection) -> Result<()> {
     sqlx::query("DELETE FROM meta WHERE name = ?").bind(STAMP).execute(&mut *c).await?;
+    inbox::forget_queue(c).await?;
     // As in the migration that made the first one.
     sqlx::query("UPDATE meta SET value = json_object('queue', lower(hex(randomblob(8)))) WHERE name = ?")
         .bind(IDENTITY)

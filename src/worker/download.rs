@@ -221,7 +221,12 @@ impl DownloadLane {
         let ((finished, _storing), refused) = match fetched {
             Ok(stored) => (stored, None),
             Err(error) => {
-                warn!(job.id = job.id.0, why = %error, "the video of job {} can't be stored; staging takes it", job.id);
+                warn!(
+                    job.id = job.id.0,
+                    why = error.to_string(),
+                    "the video of job {} can't be stored; staging takes it",
+                    job.id
+                );
                 let expected = expected_bytes(job.request.duration_s().unwrap_or(UNSAID_SECONDS).into());
                 self.refuse(&publish, expected, &error).await?;
                 (self.fetch(&output, job, staged, Some(&self.room)).await?, Some(error))

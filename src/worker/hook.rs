@@ -15,10 +15,13 @@ use self::program::Ended;
 use super::{Lane, Look};
 use crate::{
     clock::Clock,
-    domain::{Job, hook::next_try},
+    domain::{Job, Timestamp, hook::next_try},
     store::{Store, StoreError, download::Output, hook::HookCall},
     vitals::Part,
 };
+
+/// How often a full disk is tried again for what is to be recorded of a call.
+const RECORD_AGAIN: Duration = Duration::from_secs(10);
 
 /// A program that is told what happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,34 +93,55 @@ impl Lane for HookLane {
     async fn step(&self, (hook, call): Self::Work) -> Result<()> {
         let Some(event) = self.event(&call).await? else {
             // Its job was pruned meanwhile: there is nothing left to tell.
-            return Ok(self.store.end_hook_call(call.id).await?);
+            return self.record(call.id, None).await;
         };
         let ended = program::run(&hook, &self.directory, call.event, &event, &self.stop).await;
         let (name, word, job) = (&hook.name, call.event.as_str(), call.job.map(|job| job.0));
         let why = match ended {
             Ended::Well => {
                 debug!(hook = name, event = word, job.id = job, "hook {name} was told of {word}");
-                return Ok(self.store.end_hook_call(call.id).await?);
+                return self.record(call.id, None).await;
             }
             // As if it had not begun: the next start calls it again.
             Ended::Stopped => return Ok(()),
             Ended::Badly(why) => why,
         };
-        match next_try(call.failures + 1, self.clock.now()) {
+        let again = next_try(call.failures + 1, self.clock.now());
+        match again {
             Some(at) => {
                 warn!(hook = name, event = word, job.id = job, error = ?why, "hook {name} failed on {word}; it is called again at {at}");
-                self.store.put_off_hook_call(call.id, at).await?;
             }
             None => {
                 warn!(hook = name, event = word, job.id = job, error = ?why, "hook {name} failed on {word} for the last time: it is not told of this any more");
-                self.store.end_hook_call(call.id).await?;
             }
         }
-        Ok(())
+        self.record(call.id, again).await
     }
 }
 
 impl HookLane {
+    /// Records that a call is over, or when it is made again. On a full disk it waits: a hook is no reason to stop, and a
+    /// program that was heard is not run at every start until there is room.
+    async fn record(&self, id: i64, again: Option<Timestamp>) -> Result<()> {
+        loop {
+            let recorded = match again {
+                Some(at) => self.store.put_off_hook_call(id, at).await,
+                None => self.store.end_hook_call(id).await,
+            };
+            match recorded {
+                Err(error) if error.is_full() => {
+                    debug!("the end of a hook's call can't be recorded yet: {error}");
+                }
+                recorded => return Ok(recorded?),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(RECORD_AGAIN) => {}
+                // The next start calls it once more.
+                () = self.stop.cancelled() => return Ok(()),
+            }
+        }
+    }
+
     /// What the program reads; nothing when its job is gone.
     async fn event(&self, call: &HookCall) -> Result<Option<Value>> {
         let mut event = json!({

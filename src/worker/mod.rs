@@ -5,6 +5,7 @@
 //! that is `domain::plan`.
 
 pub mod answer;
+mod ask;
 mod clear;
 pub mod download;
 pub mod errand;

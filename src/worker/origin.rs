@@ -13,6 +13,7 @@ use std::{
 use anyhow::Result;
 use tracing::{info, warn};
 
+use super::ask::Ask;
 use crate::{
     clock::Clock,
     disk::{self, DiskError},
@@ -44,12 +45,15 @@ pub struct Origin {
     place: Place,
     /// What the tally says, by what was read or written last: of which queue, how many requests.
     told: Mutex<Option<(String, u64)>>,
+    /// The output root, which may be on a share. One question after the other: a write that was late must not come after
+    /// the next one, and turn the tally back.
+    root: Ask,
 }
 
 impl Origin {
     /// Watches this place.
     pub fn new(store: Store, clock: Clock, place: Place) -> Self {
-        Self { store, clock, place, told: Mutex::default() }
+        Self { store, clock, place, told: Mutex::default(), root: Ask::default() }
     }
 
     /// The start, before anything else: takes along the paths of a data directory that was moved, and holds what is a copy
@@ -93,8 +97,8 @@ impl Origin {
             return Ok(Ok(()));
         }
         let (root, (queue, attempts)) = (self.place.output_root.clone(), sent.clone());
-        let compared = tokio::task::spawn_blocking(move || compare(&root, &queue, attempts));
-        match compared.await.unwrap_or_else(|panic| Err(DiskError::interrupted(panic))) {
+        let compared = self.root.ask(&self.place.output_root, move || compare(&root, &queue, attempts));
+        match compared.await {
             Ok(0) => *self.told() = Some(sent),
             Ok(by) => self.hold(&[Sign::Behind { by }]).await?,
             Err(error) => return Ok(Err(error)),

@@ -13,7 +13,7 @@ use std::{
 use anyhow::Result;
 use tracing::{info, warn};
 
-use super::{evidence::Spool, origin::Origin};
+use super::{ask::Ask, evidence::Spool, origin::Origin};
 use crate::{
     clock::Clock,
     disk::{self, DiskError},
@@ -50,6 +50,8 @@ pub struct Room {
     spool: Spool,
     settings: RoomSettings,
     origin: Origin,
+    /// The output root, which may be on a share.
+    root: Ask,
     seen: Mutex<Seen>,
 }
 
@@ -66,7 +68,7 @@ struct Seen {
 impl Room {
     /// Watches these places; `origin` reads and writes what stands in the root.
     pub fn new(store: Store, clock: Clock, spool: Spool, settings: RoomSettings, origin: Origin) -> Self {
-        Self { store, clock, spool, settings, origin, seen: Mutex::default() }
+        Self { store, clock, spool, settings, origin, root: Ask::default(), seen: Mutex::default() }
     }
 
     fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
@@ -109,15 +111,22 @@ impl Room {
 
     /// Whether videos can go to the output root at this moment.
     pub async fn root(&self) -> Result<(), DiskError> {
-        let (root, known) = (self.settings.output_root.clone(), self.seen().root_is_known);
-        blocking(move || if known { disk::root::check(&root) } else { disk::space::check_writable(&root) })
-            .await
+        let known = self.seen().root_is_known;
+        self.ask_root(
+            move |root| {
+                if known { disk::root::check(root) } else { disk::space::check_writable(root) }
+            },
+        )
+        .await
     }
 
     /// Fails where staging has not got this much room besides what it leaves to the database.
     pub async fn staging_has(&self, bytes: u64) -> Result<(), DiskError> {
         let staging = self.settings.staging.clone();
-        blocking(move || disk::check_free(&staging, bytes.saturating_add(STAGING_LEAVES_BYTES))).await
+        let looked = tokio::task::spawn_blocking(move || {
+            disk::check_free(&staging, bytes.saturating_add(STAGING_LEAVES_BYTES))
+        });
+        looked.await.unwrap_or_else(|panic| Err(DiskError::interrupted(panic)))
     }
 
     /// A video could not be stored in `folder` below the root: nothing more is paid for until one of that size can be.
@@ -125,6 +134,14 @@ impl Room {
         self.seen().refused = (folder.to_owned(), bytes);
         let now = self.clock.now();
         self.hold(why.to_string(), Some(now), now).await
+    }
+
+    async fn ask_root<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Path) -> Result<T, DiskError> + Send + 'static,
+    ) -> Result<T, DiskError> {
+        let root = self.settings.output_root.clone();
+        self.root.ask(&self.settings.output_root, move || question(&root)).await
     }
 
     async fn hold(&self, why: String, probe_at: Option<Timestamp>, now: Timestamp) -> Result<(), StoreError> {
@@ -143,14 +160,12 @@ impl Room {
     }
 
     async fn root_is_usable(&self, refused: bool) -> Result<Result<(), DiskError>> {
-        let root = self.settings.output_root.clone();
-        let name = root.to_string_lossy().into_owned();
+        let name = self.settings.output_root.to_string_lossy().into_owned();
         if !self.seen().root_is_known {
             let known = self.store.knows_root(&name).await?;
             if !known {
-                let root = root.clone();
                 // The mark first, then the row: killed in between, the next start finds a root with a mark.
-                if let Err(error) = blocking(move || disk::root::establish(&root)).await {
+                if let Err(error) = self.ask_root(disk::root::establish).await {
                     return Ok(Err(error));
                 }
                 self.store.remember_root(&name).await?;
@@ -158,9 +173,9 @@ impl Room {
             self.seen().root_is_known = true;
         }
         let (folder, bytes) = self.seen().refused.clone();
-        let checked = blocking(move || match refused {
-            true => disk::root::probe(&root, &folder, bytes),
-            false => disk::root::check(&root),
+        let checked = self.ask_root(move |root| match refused {
+            true => disk::root::probe(root, &folder, bytes),
+            false => disk::root::check(root),
         });
         match checked.await {
             // Before a hold is lifted that kept everything back while the root was away.
@@ -173,24 +188,17 @@ impl Room {
         if self.settings.min_free_bytes == 0 {
             return Ok(None);
         }
-        let root = self.settings.output_root.clone();
-        let free = match blocking(move || disk::free_bytes(&root)).await {
+        let free = match self.ask_root(disk::free_bytes).await {
             Ok(free) => free,
             Err(error) => return Ok(Some(error.to_string())),
         };
         let min_free = self.settings.min_free_bytes;
         let under_way = expected_bytes(self.store.seconds_under_way().await?);
         Ok((free < min_free.saturating_add(under_way)).then(|| {
-            format!("{free} bytes are free, output.min_free is {min_free}, and {under_way} are expected for what is paid")
+            let [free, min_free, under_way] = [free, min_free, under_way].map(|bytes| bytes >> 20);
+            format!(
+                "{free} MiB are free, output.min_free is {min_free} MiB, and {under_way} MiB are expected for what is paid"
+            )
         }))
-    }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, DiskError> + Send + 'static,
-) -> Result<T, DiskError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(panic) => Err(DiskError::interrupted(panic)),
     }
 }

@@ -105,7 +105,8 @@ async fn killed_between_the_videos_of_a_task() {
 
 /// The videos of all jobs, verified and in staging; no daemon runs.
 async fn staged(rig: &Rig) {
-    rig.run_to_its_death(Point::PollAnswered.name()).await;
+    // Once all are accepted: a request on the wire would be in doubt, and no video of it would ever come.
+    rig.run_to_its_death(&format!("{}:{}", Point::SubmitCommitted.name(), rig.jobs().len())).await;
     rig.take_the_videos_away().await;
     let daemon = rig.start_to_stay();
     let all_staged = async || {

@@ -1,6 +1,8 @@
 //! What there is to know of an installation: looked at, and changed nowhere.
 
 use std::{
+    fs::Metadata,
+    io::{self, ErrorKind},
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     process::Stdio,
@@ -14,7 +16,7 @@ use super::super::Context;
 use crate::{
     config::{ApiKey, Config},
     daemon::{api_settings, output_settings},
-    disk::{self, filesystem::Filesystem},
+    disk::{self, filesystem::Filesystem, lock::DirLock},
     domain::{Timestamp, hold::Hold, plan::download::Verify},
     provider::{Api, Probe, SetupError},
     store::{
@@ -82,8 +84,8 @@ pub struct Facts {
     pub known_schema: i64,
     /// The holds that stand.
     pub holds: Vec<Hold>,
-    /// Who holds the data directory.
-    pub holder: Option<String>,
+    /// Who holds the data directory, if anybody does, or why that can't be told.
+    pub holder: Result<Option<String>, String>,
     /// The unit, where systemd runs the machine.
     pub unit: Option<Unit>,
     /// Whether videos can be decoded, where that was asked for.
@@ -110,6 +112,8 @@ pub struct Place {
     pub path: PathBuf,
     /// What it is; nothing where there is none.
     pub there: Option<There>,
+    /// Why it can't be looked at, or made.
+    pub trouble: Option<String>,
 }
 
 /// A folder that is there.
@@ -177,7 +181,7 @@ pub async fn gather(context: &Context, config: &Config, online: bool) -> Facts {
         database,
         known_schema: inspect::versions().await.map_or(0, |(_, schema)| schema),
         holds,
-        holder: holder(context, config),
+        holder: holder(config),
         unit,
         decoder: match config.output.verify {
             Verify::Decode => Some(can_decode().await),
@@ -200,20 +204,44 @@ async fn ask(context: &Context, api: &Api) -> Result<Seen, String> {
 }
 
 fn place(path: &Path) -> Place {
-    let there = path.metadata().ok().filter(std::fs::Metadata::is_dir).map(|folder| There {
+    let (there, trouble) = match path.metadata() {
+        Ok(folder) if folder.is_dir() => (Some(there(path, &folder)), None),
+        Ok(_) => (None, Some(format!("{} is not a folder", path.display()))),
+        Err(error) if error.kind() == ErrorKind::NotFound => (None, cannot_be_made(path)),
+        Err(error) => (None, Some(unseen(path, &error))),
+    };
+    Place { path: path.to_owned(), there, trouble }
+}
+
+fn there(path: &Path, folder: &Metadata) -> There {
+    There {
         mode: folder.permissions().mode() & 0o7777,
         not_writable: disk::space::check_writable(path).err().map(|error| error.to_string()),
         filesystem: Filesystem::of(path).unwrap_or(Filesystem::Other),
         free_bytes: disk::free_bytes(path).unwrap_or(0),
-    });
-    Place { path: path.to_owned(), there }
+    }
+}
+
+/// Why a folder that is missing would not be made: what is above it decides.
+fn cannot_be_made(path: &Path) -> Option<String> {
+    let above = path.ancestors().skip(1).find(|above| above.exists())?;
+    let why = disk::space::check_writable(above).err()?;
+    Some(format!("{} is missing and can't be made: {why}", path.display()))
+}
+
+fn unseen(path: &Path, error: &io::Error) -> String {
+    format!("{} can't be looked at: {error}", path.display())
 }
 
 /// The database, its holds, and whether it knows the output root; nothing is created for it.
 async fn database(config: &Config) -> (Option<Result<Inspection, String>>, Vec<Hold>, bool) {
     let path = config.database();
-    if path.metadata().map_or(0, |file| file.size()) == 0 {
-        return (None, Vec::new(), false);
+    match path.metadata() {
+        Ok(file) if file.size() > 0 => {}
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return (Some(Err(unseen(&path, &error))), Vec::new(), false);
+        }
+        Ok(_) | Err(_) => return (None, Vec::new(), false),
     }
     let seen = match inspect::inspect(&path).await {
         Ok(seen) => seen,
@@ -226,12 +254,12 @@ async fn database(config: &Config) -> (Option<Result<Inspection, String>>, Vec<H
     (Some(Ok(seen)), holds, knows_root)
 }
 
-fn holder(context: &Context, config: &Config) -> Option<String> {
-    if !context.daemon_runs(&config.data_dir) {
-        return None;
+fn holder(config: &Config) -> Result<Option<String>, String> {
+    if !DirLock::is_held(&config.data_dir).map_err(|error| error.to_string())? {
+        return Ok(None);
     }
     let text = disk::read_bounded(&config.lock_file(), HOLDER_BYTES).unwrap_or_default();
-    Some(String::from_utf8_lossy(&text).into_owned())
+    Ok(Some(String::from_utf8_lossy(&text).into_owned()))
 }
 
 async fn unit() -> Option<Unit> {
@@ -275,4 +303,21 @@ async fn can_decode() -> bool {
         }
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_a_folder_or_could_be_made() {
+        let here = tempfile::tempdir().unwrap();
+        let file = here.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let missing = place(&here.path().join("a/b"));
+        assert!(missing.there.is_none() && missing.trouble.is_none(), "{missing:?}");
+        assert!(place(here.path()).there.is_some());
+        assert!(place(&file).trouble.unwrap().ends_with("is not a folder"));
+        assert!(place(&file.join("below")).trouble.is_some());
+    }
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::facts::{Facts, Place, Seen, There, Unit};
 use crate::{
+    cli::exit::sentence,
     cli::render::{
         text::{counted, line, size},
         time::span,
@@ -67,7 +68,7 @@ fn problem(check: &'static str, found: impl Into<String>, remedy: &str) -> Check
 
 /// All that can be said without a configuration.
 pub fn no_config(error: &anyhow::Error) -> Check {
-    problem("config", line(&format!("{error:#}")), "mend it: klingd config check says the same at length")
+    problem("config", line(&sentence(error)), "mend it: klingd config check says the same at length")
 }
 
 /// Everything, in the order in which it is mended.
@@ -105,7 +106,9 @@ fn key(facts: &Facts) -> Check {
         _ if facts.sandbox => ok("key", "the sandbox needs none"),
         Ok(fingerprint) => ok("key", format!("there is one (fingerprint {fingerprint})")),
         // A service's key is a credential that nobody else reads; without one no daemon starts.
-        Err(_) if facts.holder.is_some() => ok("key", "the daemon has it, and shows it to nobody"),
+        Err(_) if matches!(facts.holder, Ok(Some(_))) => {
+            ok("key", "the daemon has it, and shows it to nobody")
+        }
         Err(why) => match facts.service_key {
             Some((path, true)) => ok("key", format!("the service's, in {path}")),
             Some((path, false)) => problem(
@@ -170,6 +173,9 @@ fn clock(seen: &Seen) -> Check {
 fn data_dir(place: &Place) -> Check {
     const NAME: &str = "data_dir";
     let path = place.path.display();
+    if let Some(why) = &place.trouble {
+        return problem(NAME, line(why), "run doctor as klingd's user, or name another data_dir");
+    }
     let Some(There { mode, not_writable, filesystem, free_bytes }) = &place.there else {
         return ok(NAME, format!("{path} is made at the first start"));
     };
@@ -205,7 +211,7 @@ fn database(facts: &Facts) -> Check {
     };
     let known = facts.known_schema;
     if let [first, ..] = &faults[..] {
-        let remedy = "stop klingd, keep the file, and restore the newest klingd backup";
+        let remedy = "stop klingd, keep the file, and put its newest backup in its place";
         return problem(NAME, format!("it is damaged: {}", line(first)), remedy);
     }
     if *schema > known {
@@ -234,12 +240,15 @@ fn output(facts: &Facts) -> Check {
     if let Some(why) = &facts.root_trouble {
         return problem(NAME, line(why), "mount it; paid videos wait in staging meanwhile");
     }
+    if let Some(why) = &facts.output.trouble {
+        return problem(NAME, line(why), "run doctor as klingd's user, or name another output.root");
+    }
     let Some(There { not_writable, free_bytes, .. }) = &facts.output.there else {
         return ok(NAME, format!("{path} is made at the first start"));
     };
     match not_writable {
         // A member of the service's group only reads there; a daemon that could not write would hold its submits (`disk`).
-        Some(_) if facts.holder.is_some() => {}
+        Some(_) if matches!(facts.holder, Ok(Some(_))) => {}
         Some(why) => return problem(NAME, line(why), "chown or chmod it, or run doctor as klingd's user"),
         None => {}
     }
@@ -253,6 +262,9 @@ fn output(facts: &Facts) -> Check {
 fn inbox(place: &Place) -> Check {
     const NAME: &str = "inbox";
     let path = place.path.display();
+    if let Some(why) = &place.trouble {
+        return warning(NAME, line(why), "run doctor as klingd's user, or name another inbox.path");
+    }
     match &place.there {
         None => ok(NAME, format!("{path} is made at the first start")),
         Some(There { not_writable: Some(why), .. }) => warning(
@@ -271,8 +283,9 @@ fn inbox(place: &Place) -> Check {
 
 fn daemon(facts: &Facts) -> Check {
     match &facts.holder {
-        Some(who) => ok("daemon", format!("runs: {}", line(who))),
-        None => {
+        Ok(Some(who)) => ok("daemon", format!("runs: {}", line(who))),
+        Err(why) => warning("daemon", line(why), "run doctor as klingd's user, or as a member of its group"),
+        Ok(None) => {
             let start =
                 if facts.sandbox { "klingd run --sandbox" } else { "systemctl start klingd, or klingd run" };
             warning("daemon", "none serves this queue", start)

@@ -18,7 +18,7 @@ const GB: u64 = 1_000_000_000;
 
 fn place(path: &str, filesystem: Filesystem) -> Place {
     let there = There { mode: 0o750, not_writable: None, filesystem, free_bytes: 80 * GB };
-    Place { path: PathBuf::from(path), there: Some(there) }
+    Place { path: PathBuf::from(path), there: Some(there), trouble: None }
 }
 
 /// A render box on which all is well.
@@ -45,7 +45,7 @@ fn well() -> Facts {
         database: Some(Ok(inspection)),
         known_schema: 9,
         holds: vec![],
-        holder: Some("klingd, process 812, since 2026-02-02T02:40:00.000Z".into()),
+        holder: Ok(Some("klingd, process 812, since 2026-02-02T02:40:00.000Z".into())),
         unit: Some(Unit { load: "loaded".into(), active: "active".into(), enabled: "enabled".into() }),
         decoder: Some(true),
         now: T0,
@@ -77,7 +77,7 @@ fn a_box_that_is_not() {
     facts.data_dir.there.as_mut().unwrap().free_bytes = 1_000_000;
     let inbox = facts.inbox.as_mut().unwrap().there.as_mut().unwrap();
     inbox.not_writable = Some("cannot make files in /srv/inbox: Read-only file system".into());
-    facts.holder = None;
+    facts.holder = Ok(None);
     facts.unit = Some(Unit { load: "loaded".into(), active: "failed".into(), enabled: "enabled".into() });
     facts.decoder = Some(false);
     facts.holds =
@@ -92,7 +92,10 @@ fn a_box_that_is_not() {
 #[test]
 fn each_finding_has_its_weight() {
     type Change = fn(&mut Facts);
-    let cases: [(&str, Verdict, Change); 17] = [
+    let cases: [(&str, Verdict, Change); 20] = [
+        ("data_dir", Verdict::Problem, |f| f.data_dir.trouble = Some("permission denied".into())),
+        ("output", Verdict::Problem, |f| f.output.trouble = Some("it is not a folder".into())),
+        ("daemon", Verdict::Warning, |f| f.holder = Err("permission denied".into())),
         ("config", Verdict::Warning, |f| f.warnings = vec!["a key that all can read".into()]),
         ("config", Verdict::Problem, |f| f.template = Some("{nam} is no field".into())),
         ("provider", Verdict::Problem, |f| set(f, |seen| seen.probe.key_works = Some(false))),
@@ -109,7 +112,7 @@ fn each_finding_has_its_weight() {
         ("output", Verdict::Problem, |f| f.output.there.as_mut().unwrap().free_bytes = GB - 1),
         ("unit", Verdict::Warning, |f| f.unit.as_mut().unwrap().enabled = "disabled".into()),
         ("unit", Verdict::Ok, |f| f.unit.as_mut().unwrap().load = "not-found".into()),
-        ("daemon", Verdict::Warning, |f| f.holder = None),
+        ("daemon", Verdict::Warning, |f| f.holder = Ok(None)),
     ];
     for (n, (name, verdict, change)) in cases.into_iter().enumerate() {
         let mut facts = well();
@@ -161,7 +164,7 @@ fn a_service_is_well_seen_by_a_member_of_its_group() {
     };
     assert!(judge(&facts).iter().all(|check| check.verdict == Verdict::Ok), "{:?}", judge(&facts));
     // Nobody serves the queue: who says that it could be served?
-    facts.holder = None;
+    facts.holder = Ok(None);
     assert_eq!(weight(&facts, "output"), Some(Verdict::Problem));
     assert_eq!(weight(&facts, "key"), Some(Verdict::Problem));
     facts.service_key = Some(("/etc/klingd/api-key", true));
@@ -174,11 +177,11 @@ fn a_service_is_well_seen_by_a_member_of_its_group() {
 #[test]
 fn a_fresh_box_can_work() {
     let mut facts = well();
-    let gone = |path: &str| Place { path: path.into(), there: None };
+    let gone = |path: &str| Place { path: path.into(), there: None, trouble: None };
     facts.data_dir = gone("/var/lib/klingd");
     facts.output = gone("/var/lib/klingd/videos");
     facts.inbox = None;
-    (facts.database, facts.holder, facts.unit, facts.online) = (None, None, None, None);
+    (facts.database, facts.holder, facts.unit, facts.online) = (None, Ok(None), None, None);
     assert!(!judge(&facts).iter().any(Check::is_problem));
     insta::assert_snapshot!(read(&facts));
 }

@@ -30,7 +30,7 @@ pub async fn run(context: Context, args: DoctorArgs) -> Result<Exit> {
     };
     let text = match context.global.json {
         true => doctor_json(&program, &checks),
-        false => doctor(&program, &checks, context.look()),
+        false => context.aim().at(&doctor(&program, &checks, context.look())),
     };
     context.print(&text);
     Ok(if checks.iter().any(judge::Check::is_problem) { Exit::Failed } else { Exit::Done })

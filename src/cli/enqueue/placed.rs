@@ -176,7 +176,7 @@ async fn print_json(
     order: &Order,
     placed: &[Placed],
 ) -> Result<()> {
-    let view = View::read(store, config, context.clock).await?;
+    let view = View::read(store, config, context).await?;
     let mut places = placed.iter();
     for batch in &order.batches {
         for pack in batch.jobs.packs() {

@@ -70,7 +70,7 @@ fn row(job: &Job, listing: &Listing<'_>, look: Look) -> Vec<Cell> {
         | State::Generating { .. }
         | State::Downloading { .. }
         | State::Failed { .. }
-        | State::Cancelled { .. } => Cell::toned(why(job, view), tone),
+        | State::Cancelled { .. } => Cell::toned(view.aim.at(&why(job, view)), tone),
     };
     vec![
         job.id.to_string().into(),
@@ -118,7 +118,7 @@ pub fn rested(job: &Job, outputs: &[Output], view: &View) -> String {
     let files = outputs.iter().filter(|o| o.published_at.is_some()).filter_map(|o| o.file.as_ref());
     let mut parts = vec![format!("{} {}: {}", job.id, title(job), job.state.label())];
     parts.extend(files.map(|file| line(&file.path)));
-    parts.push(why(job, view));
+    parts.push(view.aim.at(&why(job, view)));
     parts.retain(|part| !part.is_empty());
     parts.join(", ")
 }
@@ -153,7 +153,7 @@ pub fn notices(view: &View, daemon_runs: bool, jobs: &[Job]) -> Vec<String> {
     if !daemon_runs && jobs.iter().any(|job| job.state.lane().is_some()) {
         notices.push(format!("No daemon is running, so nothing moves: {}", view.start()));
     }
-    notices
+    notices.iter().map(|notice| view.aim.at(notice)).collect()
 }
 
 /// What nothing but a person's word gives back to the budget.

@@ -81,16 +81,16 @@ fn head(of: &Everything<'_>, page: &mut Page) {
     page.row("State", job.state.label().as_str());
     // Whoever reads this needs no command that brings him here.
     let why = why(job, view).replace(&format!(": klingd show {}", job.id), "");
-    page.row(if view.usual.of(job).is_some() { "So far" } else { "Why" }, why.clone());
+    page.row(if view.usual.of(job).is_some() { "So far" } else { "Why" }, view.aim.at(&why));
     if let Some(failure) = &job.error {
         page.row(if job.state.has_ended() { "Error" } else { "Last error" }, failed(failure));
     }
     let rendered = of.attempts.iter().any(AttemptRow::may_have_rendered);
     if let Some(next) = next_step(job, view, rendered).filter(|next| *next != why) {
-        page.row("Next", next.replace('\n', &format!("\n{:VALUE$}", "")));
+        page.row("Next", view.aim.at(&next).replace('\n', &format!("\n{:VALUE$}", "")));
     }
     for note in notes(job, view) {
-        page.row("Note", line(&note));
+        page.row("Note", view.aim.at(&line(&note)));
     }
 }
 
@@ -211,7 +211,7 @@ fn attempts(of: &Everything<'_>, page: &mut Page) {
             page.plain(
                 "   the provider called it an error of its own; until you settle it, it counts as spent:",
             );
-            page.plain(&format!("   {settle} --not-charged, or --write-off"));
+            page.plain(&of.view.aim.at(&format!("   {settle} --not-charged, or --write-off")));
         }
     }
 }

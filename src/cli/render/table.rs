@@ -105,11 +105,14 @@ fn fitted(columns: &[Column], rows: &[Vec<Cell>], width: u16, colour: bool) -> S
         table.add_row(drawn);
     }
     let contents = table.column_max_content_widths();
+    let fits = contents.iter().map(|content| u32::from(content + GAP)).sum::<u32>() <= u32::from(width);
     for ((column, drawn), content) in columns.iter().zip(table.column_iter_mut()).zip(contents) {
         drawn.set_padding((0, GAP));
         if let Fit::Number = column.fit {
             drawn.set_cell_alignment(CellAlignment::Right);
         }
+        // Nothing is left out for a width that nobody needs.
+        let width = if fits { u16::MAX } else { width };
         if let Some(constraint) = constraint(column, content, width) {
             drawn.set_constraint(constraint);
         }
@@ -173,6 +176,13 @@ mod tests {
         insta::assert_snapshot!(drawn(120));
         insta::assert_snapshot!(drawn(80));
         insta::assert_snapshot!(drawn(60));
+    }
+
+    #[test]
+    fn leaves_nothing_out_where_all_of_it_fits() {
+        let narrow = Look::Terminal { width: 50, height: 24, colour: false };
+        let text = table(&COLUMNS, &rows()[..1], narrow);
+        assert!(text.contains("TYPE") && text.contains("harbour  std-text-to-video"), "{text}");
     }
 
     #[test]

@@ -129,8 +129,7 @@ impl Inbox {
         waiting: Sender<bool>,
     ) -> Result<Self> {
         let settings = Arc::clone(&news.borrow_and_update());
-        let fresh = u32::try_from(clock.number() >> 32).unwrap_or_default();
-        let queue = store.inbox_queue(fresh).await?;
+        let queue = store.inbox_queue(fresh(clock)).await?;
         let known = store.inbox_is_known(&settings.places.inbox).await?;
         store.forget_files(clock.now() - REMEMBERED).await?;
         let now = clock.steady();
@@ -207,6 +206,9 @@ impl Inbox {
             return Ok(());
         };
         self.arm(ready);
+        // It changes when this queue is found to be a copy, and when a person takes responsibility for one.
+        let queue = self.store.inbox_queue(fresh(self.clock)).await;
+        self.queue = self.tolerate(queue)?.unwrap_or(self.queue);
         self.place_leftovers().await?;
         let arrived = self.watch.hints().arrived();
         let settings = Arc::clone(&self.settings);
@@ -352,6 +354,11 @@ impl Inbox {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// A name for a queue that has none yet.
+fn fresh(clock: Clock) -> u32 {
+    u32::try_from(clock.number() >> 32).unwrap_or_default()
 }
 
 /// Runs blocking work on the disk without holding up the runtime.
