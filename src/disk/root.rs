@@ -46,6 +46,11 @@ pub fn check(root: &Path) -> Result<(), DiskError> {
         Err(DiskError::Gone { .. }) => return Err(DiskError::Unmounted { root: root.to_path_buf() }),
         writable => writable?,
     }
+    check_mark(root)
+}
+
+/// Whether a root that was established once is there, for those, too, who only read in it.
+pub fn check_mark(root: &Path) -> Result<(), DiskError> {
     if is_marked(root)? { Ok(()) } else { Err(DiskError::Unmounted { root: root.to_path_buf() }) }
 }
 

@@ -9,7 +9,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/common.sh"
 
 deb=$1 cuts=${2:-4}
-readonly jobs=24
+# Enough that some are left to be paid for after the last cut: while the plug is about to be pulled, a dozen are.
+readonly jobs=$((cuts * 15))
 # Of one boot and its work; without KVM and on a busy machine it takes a while.
 readonly boot_limit_s=420
 tree=$work/tree
@@ -102,13 +103,20 @@ power_cut() {
     local boot=$1 more=$2 from
     from=$(charges)
     boot "$boot"
+    # Whatever comes of it, the next boot wants the disk for itself.
+    trap 'kill -9 "$(cat "$work/qemu")" 2>/dev/null || true' EXIT
     within "$boot_limit_s" has_paid $((from + more))
     sleep $((boot * 7 % 10))
     kill -9 "$(cat "$work/qemu")"
     within 10 not running
-    echo "cut $boot after $(charges) charges"
+    echo "cut $boot: $from charges before, $(charges) after"
 }
-has_paid() { running || die "qemu ended: $(cat "$work"/qemu-*.log)"; [ "$(charges)" -ge "$1" ]; }
+has_paid() {
+    running || die "qemu ended: $(cat "$work"/qemu-*.log)"
+    local is
+    is=$(charges)
+    [ "$is" -ge "$1" ] || die "$is charges of $1: $(tail -n 5 "$work/console-$boot")"
+}
 
 settled() {
     boot last rig.settle
@@ -148,6 +156,7 @@ mounted+=("$work/mnt")
 say "$cuts cuts"
 for ((boot = 1; boot <= cuts; boot++)); do
     check "power cut $boot, $((boot % 3 + 1)) charges or more after the boot" power_cut "$boot" $((boot % 3 + 1))
+    grep '^cut ' "$work/heard" || true
 done
 check 'booted again, doubt settled by the ledger: each job done, charged once, its video whole' settled
 check 'what nobody synced is lost: the cuts were cuts' lost_what_nobody_synced

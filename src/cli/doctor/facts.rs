@@ -172,7 +172,7 @@ pub async fn gather(context: &Context, config: &Config, online: bool) -> Facts {
         },
         data_dir: place(&config.data_dir),
         root_trouble: match root_is_known {
-            true => disk::root::check(config.videos_root()).err().map(|error| error.to_string()),
+            true => disk::root::check_mark(config.videos_root()).err().map(|error| error.to_string()),
             false => None,
         },
         output,
