@@ -8,7 +8,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
 };
 
-use super::{Result, Store, StoreError, origin};
+use super::{Result, Store, StoreError, meta, origin};
 use crate::{
     disk::{Clobber, unnamed::Unnamed},
     domain::{Timestamp, origin::CopyStamp},
@@ -51,11 +51,7 @@ async fn seal(path: &Path, stamp: &CopyStamp) -> Result<()> {
         .synchronous(SqliteSynchronous::Off)
         .disable_statement_logging();
     let mut copy = options.connect().await?;
-    sqlx::query("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)")
-        .bind(origin::STAMP)
-        .bind(serde_json::to_string(stamp)?)
-        .execute(&mut copy)
-        .await?;
+    meta::keep(&mut copy, origin::STAMP, &serde_json::to_string(stamp)?).await?;
     let found: Vec<String> = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_all(&mut copy).await?;
     copy.close().await?;
     match found.iter().find(|line| *line != "ok") {

@@ -6,7 +6,7 @@ use sqlx::{Row, SqliteConnection};
 use super::{
     Result, Store, StoreError,
     budget::{self, Budget, Cap, Spent},
-    row,
+    meta, row,
     writer::Ring,
 };
 use crate::domain::{Credits, JobId, Timestamp, hold::Hold, hook::HookEvent, state::Label};
@@ -255,18 +255,10 @@ pub(super) async fn budget_stopped(
         Some(Cap::PerJob | Cap::MaxCredits) | None => return Ok(()),
     };
     let stop = format!("{cap} {} {mark}", limit.get());
-    let told: Option<String> = sqlx::query_scalar("SELECT value FROM meta WHERE name = ?")
-        .bind(TOLD_STOP)
-        .fetch_optional(&mut *c)
-        .await?;
-    if told.as_ref() == Some(&stop) {
+    if meta::get(c, TOLD_STOP).await?.as_ref() == Some(&stop) {
         return Ok(());
     }
-    sqlx::query("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)")
-        .bind(TOLD_STOP)
-        .bind(stop)
-        .execute(&mut *c)
-        .await?;
+    meta::keep(c, TOLD_STOP, &stop).await?;
     let credits = |c: Credits| c.get();
     let detail = json!({ "budget": {
         "cap": cap,

@@ -11,7 +11,7 @@ use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use super::{
     Result, Store,
     enqueue::{NewBatch, Queued, enqueue},
-    row,
+    meta, row,
 };
 use crate::domain::{Credits, JobId, State, Timestamp, state::Failure};
 
@@ -269,16 +269,14 @@ impl Store {
 
     /// Whether this folder was seen with klingd's mark in it.
     pub async fn inbox_is_known(&self, path: &Path) -> Result<bool> {
-        let known: Option<String> = sqlx::query_scalar("SELECT value FROM meta WHERE name = 'inbox.known'")
-            .fetch_optional(&self.readers)
-            .await?;
+        let known = meta::get(&mut *self.readers.acquire().await?, "inbox.known").await?;
         Ok(known.is_some_and(|known| Path::new(&known) == path))
     }
 
     /// Remembers that this folder has klingd's mark in it.
     pub async fn know_inbox(&self, path: &Path) -> Result<()> {
         let path = path.to_string_lossy().into_owned();
-        self.write(move |c, _| Box::pin(async move { keep(c, "inbox.known", &path).await })).await
+        self.write(move |c, _| Box::pin(async move { meta::keep(c, "inbox.known", &path).await })).await
     }
 
     /// Keeps what is wrong with the folder, for `status`; `None` when all is well.
@@ -286,11 +284,8 @@ impl Store {
         self.write(move |c, _| {
             Box::pin(async move {
                 match trouble {
-                    Some(text) => keep(c, "inbox.trouble", &serde_json::to_string(&(text, now))?).await,
-                    None => {
-                        sqlx::query("DELETE FROM meta WHERE name = 'inbox.trouble'").execute(c).await?;
-                        Ok(())
-                    }
+                    Some(text) => meta::keep(c, "inbox.trouble", &serde_json::to_string(&(text, now))?).await,
+                    None => meta::forget(c, "inbox.trouble").await,
                 }
             })
         })
@@ -317,8 +312,7 @@ impl Store {
 }
 
 async fn queue(c: &mut SqliteConnection) -> Result<Option<u32>> {
-    let stored: Option<String> =
-        sqlx::query_scalar("SELECT value FROM meta WHERE name = 'inbox.queue'").fetch_optional(c).await?;
+    let stored = meta::get(c, "inbox.queue").await?;
     let parsed = |stored: String| {
         stored.parse().map_err(|_| super::StoreError::Corrupt(format!("inbox.queue {stored:?}")))
     };
@@ -327,8 +321,7 @@ async fn queue(c: &mut SqliteConnection) -> Result<Option<u32>> {
 
 /// The next claim is made under another name: the one before belongs to the queue that this one was copied from.
 pub(super) async fn forget_queue(c: &mut SqliteConnection) -> Result<()> {
-    sqlx::query("DELETE FROM meta WHERE name = 'inbox.queue'").execute(c).await?;
-    Ok(())
+    meta::forget(c, "inbox.queue").await
 }
 
 async fn by_claim(c: &mut SqliteConnection, claim: &str) -> Result<Option<InboxFile>> {
@@ -397,16 +390,5 @@ async fn insert_jobs(c: &mut SqliteConnection, file: i64, queued: &[Queued]) -> 
         .execute(&mut *c)
         .await?;
     }
-    Ok(())
-}
-
-async fn keep(c: &mut SqliteConnection, name: &'static str, value: &str) -> Result<()> {
-    sqlx::query(
-        "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-    )
-    .bind(name)
-    .bind(value)
-    .execute(c)
-    .await?;
     Ok(())
 }

@@ -48,6 +48,7 @@ pub mod inspect;
 mod keys;
 pub mod ledger;
 pub mod looks;
+mod meta;
 pub mod open;
 pub mod origin;
 pub mod packed;

@@ -4,7 +4,7 @@ use std::{os::unix::ffi::OsStrExt as _, path::Path};
 
 use sqlx::{Row, SqliteConnection};
 
-use super::{Result, Store, World, control, inbox, row};
+use super::{Result, Store, World, control, inbox, meta, row};
 use crate::domain::{
     HoldName,
     hold::Hold,
@@ -64,7 +64,7 @@ impl Store {
     /// Remembers what it is while it runs here.
     pub async fn keep_identity(&self, identity: &Identity) -> Result<()> {
         let value = serde_json::to_string(identity)?;
-        self.write(move |c, _| Box::pin(async move { keep(c, IDENTITY, &value).await })).await
+        self.write(move |c, _| Box::pin(async move { meta::keep(c, IDENTITY, &value).await })).await
     }
 
     /// Holds all submits of a copy, and gives it an inbox of its own: a file that the queue it was made of is just taking
@@ -75,8 +75,7 @@ impl Store {
             Box::pin(async move {
                 control::set_hold(c, ring, &hold).await?;
                 inbox::forget_queue(c).await?;
-                sqlx::query("DELETE FROM meta WHERE name = ?").bind(STAMP).execute(c).await?;
-                Ok(())
+                meta::forget(c, STAMP).await
             })
         })
         .await
@@ -94,7 +93,7 @@ impl Store {
                 if let Some((from, to)) = moved {
                     move_paths(c, &from, &to).await?;
                 }
-                keep(c, DATA_DIR, &here).await
+                meta::keep(c, DATA_DIR, &here).await
             })
         })
         .await
@@ -145,23 +144,12 @@ async fn move_paths(c: &mut SqliteConnection, from: &[u8], to: &[u8]) -> Result<
 
 /// A person has taken responsibility for the copy: from here on it is a queue of its own, under a name of its own.
 pub(super) async fn adopt(c: &mut SqliteConnection) -> Result<()> {
-    sqlx::query("DELETE FROM meta WHERE name = ?").bind(STAMP).execute(&mut *c).await?;
+    meta::forget(c, STAMP).await?;
     inbox::forget_queue(c).await?;
     // As in the migration that made the first one.
     sqlx::query("UPDATE meta SET value = json_object('queue', lower(hex(randomblob(8)))) WHERE name = ?")
         .bind(IDENTITY)
         .execute(c)
         .await?;
-    Ok(())
-}
-
-async fn keep(c: &mut SqliteConnection, name: &'static str, value: &str) -> Result<()> {
-    sqlx::query(
-        "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-    )
-    .bind(name)
-    .bind(value)
-    .execute(c)
-    .await?;
     Ok(())
 }
