@@ -18,7 +18,7 @@ use klingd::{
     clock::Clock,
     config::{Config, Environment, Overrides},
     daemon::{self, Ended, Options},
-    domain::{JobKey, Request, job::NewJob, request::Draft, state::Label},
+    domain::{Request, job::NewJob, request::Draft, state::Label},
     store::{Access, Store, World, enqueue::NewBatch},
 };
 use tokio_util::sync::CancellationToken;
@@ -92,20 +92,7 @@ fn new_jobs(n: u64) -> Vec<NewJob> {
             ..Draft::default()
         };
         let request = Request::parse(&draft).ok()?;
-        Some(NewJob {
-            key: JobKey::of(&request, None, 1),
-            estimate: request.estimate(request.job_type().price()),
-            request,
-            name: None,
-            output: None,
-            tags: Vec::new(),
-            priority: 0,
-            take: 1,
-            not_before: None,
-            again: false,
-            max_credits: None,
-            source: "bench".to_owned(),
-        })
+        Some(NewJob::of(request, "bench"))
     };
     (0..n).filter_map(job).collect()
 }

@@ -128,18 +128,10 @@ fn new_job(name: &str) -> NewJob {
     };
     let request = Request::parse(&draft).unwrap();
     NewJob {
-        key: JobKey::of(&request, Some(name), 1),
-        request,
         name: Some(name.to_owned()),
-        output: None,
-        tags: Vec::new(),
-        priority: 0,
-        take: 1,
-        not_before: None,
-        again: false,
-        max_credits: None,
         estimate: Credits::new(200),
-        source: "jobs.toml".to_owned(),
+        key: JobKey::of(&request, Some(name), 1),
+        ..NewJob::of(request, "jobs.toml")
     }
 }
 

@@ -7,7 +7,7 @@ use std::{borrow::Cow, path::Path, time::Duration};
 use futures_util::future::join_all;
 use klingd::{
     domain::{
-        AttemptNo, Credits, Event, JobId, JobKey, Outcome, Request, TaskId, Timestamp,
+        AttemptNo, Credits, Event, JobId, Outcome, Request, TaskId, Timestamp,
         event::Source,
         evidence::Evidence,
         gate::{GateNews, GatePolicy},
@@ -142,18 +142,10 @@ fn new_job(estimate: u64, tags: &[&str]) -> NewJob {
     };
     let request = Request::parse(&draft).unwrap();
     NewJob {
-        key: JobKey::of(&request, None, 1),
-        request,
-        name: None,
-        output: None,
         tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
-        priority: 0,
-        take: 1,
-        not_before: None,
         again: true,
-        max_credits: None,
         estimate: credits(estimate),
-        source: "tests".into(),
+        ..NewJob::of(request, "tests")
     }
 }
 

@@ -8,7 +8,7 @@ use std::{collections::HashSet, time::Duration};
 use klingd::{
     clock::Clock,
     domain::{
-        AttemptNo, Credits, Event, Job, JobId, JobKey, Request, Timestamp,
+        AttemptNo, Credits, Event, Job, JobId, Request, Timestamp,
         event::Source,
         evidence::Evidence,
         gate::{GateNews, GatePolicy},
@@ -151,20 +151,7 @@ fn batch() -> NewBatch {
         ..Draft::default()
     };
     let request = Request::parse(&draft).unwrap();
-    let job = NewJob {
-        key: JobKey::of(&request, None, 1),
-        request,
-        name: None,
-        output: None,
-        tags: Vec::new(),
-        priority: 0,
-        take: 1,
-        not_before: None,
-        again: false,
-        max_credits: None,
-        estimate: Credits::new(200),
-        source: "tests".into(),
-    };
+    let job = NewJob { estimate: Credits::new(200), ..NewJob::of(request, "tests") };
     NewBatch { name: "tests".into(), source: "tests".into(), max_credits: None, jobs: vec![job] }
 }
 

@@ -13,7 +13,7 @@ use klingd::{
     config::{Config, Environment, Overrides},
     daemon,
     domain::{
-        AttemptNo, Credits, Event, JobId, JobKey, Request,
+        AttemptNo, Credits, Event, JobId, Request,
         event::Source,
         evidence::Evidence,
         gate::{GateNews, GatePolicy},
@@ -160,18 +160,5 @@ fn new_job(n: u64) -> Result<NewJob> {
         ..Draft::default()
     };
     let request = Request::parse(&draft).map_err(|problems| format!("{problems:?}"))?;
-    Ok(NewJob {
-        key: JobKey::of(&request, None, 1),
-        estimate: request.estimate(request.job_type().price()),
-        request,
-        name: None,
-        output: None,
-        tags: Vec::new(),
-        priority: 0,
-        take: 1,
-        not_before: None,
-        again: false,
-        max_credits: None,
-        source: "bench".into(),
-    })
+    Ok(NewJob::of(request, "bench"))
 }

@@ -6,7 +6,7 @@ use klingd::{
     clock::Clock,
     config::{Config, Environment, Overrides},
     daemon::{self, Options},
-    domain::{JobKey, Request, Timestamp, job::NewJob, request::Draft},
+    domain::{Request, Timestamp, job::NewJob, request::Draft},
     sandbox::{self, Sandbox},
     store::{Access, Store, World, enqueue::NewBatch},
 };
@@ -129,18 +129,5 @@ fn new_job(n: u64) -> Option<NewJob> {
         ..Draft::default()
     };
     let request = Request::parse(&draft).ok()?;
-    Some(NewJob {
-        key: JobKey::of(&request, None, 1),
-        estimate: request.estimate(request.job_type().price()),
-        request,
-        name: None,
-        output: None,
-        tags: Vec::new(),
-        priority: 0,
-        take: 1,
-        not_before: None,
-        again: false,
-        max_credits: None,
-        source: "bench".to_owned(),
-    })
+    Some(NewJob::of(request, "bench"))
 }

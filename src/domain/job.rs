@@ -98,6 +98,26 @@ pub struct NewJob {
     pub source: String,
 }
 
+impl NewJob {
+    /// The first render of a request, at the page's price, with nothing else said about it.
+    pub fn of(request: Request, source: impl Into<String>) -> Self {
+        Self {
+            key: JobKey::of(&request, None, 1),
+            estimate: request.estimate(request.job_type().price()),
+            request,
+            name: None,
+            output: None,
+            tags: Vec::new(),
+            priority: 0,
+            take: 1,
+            not_before: None,
+            again: false,
+            max_credits: None,
+            source: source.into(),
+        }
+    }
+}
+
 /// A job as a row tells it.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(missing_docs, reason = "the names of the contract's JSON")]

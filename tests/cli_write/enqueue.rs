@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use klingd::{
     clock::Clock,
-    domain::{Credits, JobKey, Request, job::NewJob, request::Draft},
+    domain::{Credits, Request, job::NewJob, request::Draft},
     store::{StoreError, enqueue::NewBatch},
 };
 use serde_json::{Value, json};
@@ -249,20 +249,7 @@ async fn the_commit_itself_holds_the_cap_over_all_batches() {
             ..Draft::default()
         };
         let request = Request::parse(&draft).unwrap();
-        let job = NewJob {
-            key: JobKey::of(&request, None, 1),
-            estimate: request.estimate(request.job_type().price()),
-            request,
-            name: None,
-            output: None,
-            tags: Vec::new(),
-            priority: 0,
-            take: 1,
-            not_before: None,
-            again: false,
-            max_credits: None,
-            source: "test".into(),
-        };
+        let job = NewJob::of(request, "test");
         NewBatch { name: prompt.into(), source: "test".into(), max_credits: None, jobs: vec![job] }
     };
     let store = rig.store().await;

@@ -17,7 +17,7 @@ use klingd::{
     config::{ApiKey, Config, Environment, Overrides},
     daemon::{self, Ended},
     domain::{
-        Credits, HoldName, Job, JobId, JobKey, Request, Timestamp,
+        Credits, HoldName, Job, JobId, Request, Timestamp,
         hold::Hold,
         job::NewJob,
         job_type::JobType,
@@ -269,20 +269,7 @@ pub fn draft(prompt: &str) -> Draft {
 /// A job for these fields.
 pub fn new_job(draft: &Draft) -> NewJob {
     let request = Request::parse(draft).unwrap();
-    NewJob {
-        key: JobKey::of(&request, None, 1),
-        estimate: request.estimate(request.job_type().price()),
-        request,
-        name: None,
-        output: None,
-        tags: Vec::new(),
-        priority: 0,
-        take: 1,
-        not_before: None,
-        again: false,
-        max_credits: None,
-        source: "rig".into(),
-    }
+    NewJob::of(request, "rig")
 }
 
 /// Now, by the clock of everybody here.

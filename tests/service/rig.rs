@@ -9,7 +9,7 @@ use std::{
 
 use klingd::{
     clock::Clock,
-    domain::{HoldName, JobId, JobKey, Request, job::NewJob, request::Draft, state::Label},
+    domain::{HoldName, JobId, Request, job::NewJob, request::Draft, state::Label},
     sandbox::{Options, Sandbox},
     store::{Access, Store, World, doorbell, enqueue::NewBatch},
 };
@@ -213,20 +213,7 @@ fn batch(prompt: &str) -> NewBatch {
         ..Draft::default()
     };
     let request = Request::parse(&draft).unwrap();
-    let job = NewJob {
-        key: JobKey::of(&request, None, 1),
-        estimate: request.estimate(request.job_type().price()),
-        request,
-        name: None,
-        output: None,
-        tags: Vec::new(),
-        priority: 0,
-        take: 1,
-        not_before: None,
-        again: false,
-        max_credits: None,
-        source: "rig".into(),
-    };
+    let job = NewJob::of(request, "rig");
     NewBatch { name: "rig".into(), source: "rig".into(), max_credits: None, jobs: vec![job] }
 }
 

@@ -17,7 +17,7 @@ use klingd::clock::Clock;
 use klingd::disk;
 use klingd::domain::job::NewJob;
 use klingd::domain::request::Draft;
-use klingd::domain::{JobId, JobKey, Request, State, TaskId, Timestamp};
+use klingd::domain::{JobId, Request, State, TaskId, Timestamp};
 use klingd::sandbox::{Model, Options, Sandbox};
 use klingd::store::enqueue::NewBatch;
 use klingd::store::person::Resolution;
@@ -376,18 +376,5 @@ fn new_job(prompt: &str) -> NewJob {
         ..Draft::default()
     };
     let request = Request::parse(&draft).unwrap();
-    NewJob {
-        name: None,
-        output: None,
-        tags: Vec::new(),
-        priority: 0,
-        take: 1,
-        not_before: None,
-        key: JobKey::of(&request, None, 1),
-        again: false,
-        max_credits: None,
-        estimate: request.estimate(request.job_type().price()),
-        source: "rig".to_owned(),
-        request,
-    }
+    NewJob::of(request, "rig")
 }
