@@ -53,9 +53,11 @@ pub use lock::{DirLock, LockError};
 pub use mp4::{Mp4Error, Mp4Info};
 pub use name::{Fields, Template, TemplateError, numbered};
 pub use part::{Finished, Part, part_path};
-pub use publish::{already_published, move_in, publish, relocate, rename_no_clobber, set_aside};
+pub use publish::{
+    Named, already_published, make_durable, move_in, publish, relocate, rename_no_clobber, set_aside,
+};
 pub use scratch::scratch;
-pub use small::{Access, Clobber, read_bounded, remove_durably, write_atomically};
+pub use small::{Access, Clobber, read_bounded, remove_durably, write_atomically, write_named};
 pub use space::{Ballast, check_free, free_bytes};
 
 /// Puts a file where a stranger, a crash or an older run may have left one.
