@@ -22,7 +22,7 @@ use tracing::warn;
 use super::{
     Bells, Result, Store, StoreError,
     copy::copy,
-    error::{is_damage, passes},
+    error::{cant_open, is_damage, passes},
     writer::Writer,
 };
 use crate::{
@@ -177,9 +177,7 @@ impl Store {
 /// and two first starts at once would collide.
 async fn prepare(path: &Path, options: &SqliteConnectOptions, access: Access) -> Result<SqliteConnection> {
     let file = |e: io::Error| match e.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            OpenError::NotNow { path: path.to_owned(), why: e.to_string() }
-        }
+        _ if disk::passes(&e) => OpenError::NotNow { path: path.to_owned(), why: e.to_string() },
         ErrorKind::PermissionDenied => OpenError::Denied { path: path.to_owned(), why: e.to_string() },
         _ => OpenError::File { path: path.to_owned(), why: e.to_string() },
     };
@@ -228,7 +226,11 @@ fn open_failed(path: &Path, e: &(dyn Error + 'static)) -> OpenError {
     let causes: Vec<_> = std::iter::successors(Some(e), |&cause| cause.source())
         .filter_map(|cause| cause.downcast_ref())
         .collect();
-    if causes.iter().any(|cause| passes(cause)) {
+    // SQLite does not say why a file could not be opened. Where the place is as it should be, the moment was not: a disk
+    // may be too full for the log.
+    let in_place =
+        || path.is_file() && path.parent().is_some_and(|dir| disk::space::check_writable(dir).is_ok());
+    if causes.iter().any(|cause| passes(cause) || (cant_open(cause) && in_place())) {
         OpenError::NotNow { path, why }
     } else if causes.iter().any(|cause| is_damage(cause)) {
         OpenError::Damaged { path, why }

@@ -21,6 +21,7 @@
 #![expect(clippy::print_stdout, reason = "a rig says its seed, what it ran and what it skipped")]
 
 mod budget;
+mod calls;
 mod control;
 mod disk_full;
 mod download;
