@@ -10,7 +10,7 @@
 //! The data lies in memory where there is such a place: these are no power cuts, and a sync that takes no time makes no
 //! difference to a call that fails.
 
-mod shim;
+pub mod shim;
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;

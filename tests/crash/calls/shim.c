@@ -2,7 +2,7 @@
  * and at the one that it was told of does what it was told. What for: tests/crash/calls/mod.rs.
  *
  * SHIM_BELOW   the folder                      SHIM_REPORT   the report: a line "NUMBER SORT NAME PATH" a call
- * SHIM_AT      the number                      SHIM_DOES     kill, enospc, eio, short, full, dead or tear; without it all are only reported
+ * SHIM_AT      the number                      SHIM_DOES     kill, enospc, eio, short, full, dead, tear or nosync; without it all are only reported
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 enum sort { WRITE, MAKE, SYNC, OTHER }; /* the first two need room */
-enum verdict { PASS, FAIL, HALF, TEAR };
+enum verdict { PASS, FAIL, HALF, TEAR, LIE };
 
 static const char *const sorts[] = {"write", "make", "sync", "other"};
 static const char *below, *does = "";
@@ -53,12 +53,12 @@ static void say(long n, enum sort sort, const char *name, const char *path) {
 /* Whether the fault strikes at this call, and how. What is full is so until the reserve is removed; what is dead stays dead;
  * all else strikes once. */
 static enum verdict act(long n, enum sort sort, const char *name, const char *path) {
-    int full = !strcmp(does, "full"), dead = !strcmp(does, "dead");
+    int full = !strcmp(does, "full"), dead = !strcmp(does, "dead"), lies = !strcmp(does, "nosync");
     enum verdict verdict = FAIL;
     int error = EIO;
     if (full && fired && !strcmp(name, "unlink") && strstr(path, "/reserve"))
         at = LONG_MAX;
-    if (n < at || (fired && !full && !dead))
+    if (n < at || (fired && !full && !dead && !lies))
         return PASS;
     if (full || !strcmp(does, "enospc"))
         error = ENOSPC;
@@ -68,11 +68,13 @@ static enum verdict act(long n, enum sort sort, const char *name, const char *pa
         verdict = sort == WRITE ? HALF : PASS;
     if (!strcmp(does, "tear"))
         verdict = !strncmp(name, "rename", 6) && strstr(path, ".mp4") ? TEAR : PASS;
+    if (lies)
+        verdict = sort == SYNC ? LIE : PASS;
     if (verdict == PASS)
         return PASS;
     if (!atomic_exchange(&fired, 1))
         say(n, sort, "FIRED", path);
-    else if (!full && !dead)
+    else if (!full && !dead && !lies)
         return PASS;
     if (!strcmp(does, "kill"))
         kernel(SYS_kill, getpid(), SIGKILL);
@@ -113,6 +115,11 @@ static enum verdict meet(const char *name, enum sort sort, int fd, const char *p
             count = half;                                                                                              \
         return verdict == FAIL ? -1 : REAL(name)(__VA_ARGS__);                                                         \
     }
+#define SYNC_IT(name)                                                                                                  \
+    int name(int fd) {                                                                                                 \
+        enum verdict verdict = meet(#name, SYNC, fd, NULL);                                                            \
+        return verdict == FAIL ? -1 : verdict == LIE ? 0 : REAL(name)(fd);                                             \
+    }
 #define RENAME(name, fd, to, params, ...)                                                                              \
     int name params {                                                                                                  \
         enum verdict verdict = meet(#name, MAKE, fd, to);                                                              \
@@ -144,8 +151,8 @@ WRITE_SOME(copy_file_range, (count + 1) / 2,
            (int in, off64_t *from, int fd, off64_t *to, size_t count, unsigned flags), in, from, fd, to, count, flags)
 PASS_ON(fallocate, MAKE, fd, NULL, int, (int fd, int mode, off_t from, off_t count), fd, mode, from, count)
 PASS_ON(fallocate64, MAKE, fd, NULL, int, (int fd, int mode, off64_t from, off64_t count), fd, mode, from, count)
-PASS_ON(fsync, SYNC, fd, NULL, int, (int fd), fd)
-PASS_ON(fdatasync, SYNC, fd, NULL, int, (int fd), fd)
+SYNC_IT(fsync)
+SYNC_IT(fdatasync)
 PASS_ON(ftruncate, OTHER, fd, NULL, int, (int fd, off_t length), fd, length)
 PASS_ON(ftruncate64, OTHER, fd, NULL, int, (int fd, off64_t length), fd, length)
 PASS_ON(fchmod, OTHER, fd, NULL, int, (int fd, mode_t mode), fd, mode)

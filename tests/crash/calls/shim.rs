@@ -26,6 +26,8 @@ pub enum Does {
     Dead,
     /// A lie: the next video that is renamed is cut behind the daemon's back. It must be the judge who finds it.
     Tear,
+    /// A lie: no sync does anything. Only a power cut tells.
+    NoSync,
 }
 
 impl Does {
@@ -38,6 +40,7 @@ impl Does {
             Does::Full => "full",
             Does::Dead => "dead",
             Does::Tear => "tear",
+            Does::NoSync => "nosync",
         }
     }
 }
@@ -111,15 +114,17 @@ impl Trace {
 /// The shared object, compiled at its first use.
 fn built() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(build).clone()
+    let shared = ["-shared", "-fPIC", "-ldl"];
+    BUILT.get_or_init(|| compile("tests/crash/calls/shim.c", "klingd-shim.so", &shared)).clone()
 }
 
-fn build() -> PathBuf {
-    let shim = Path::new(env!("CARGO_TARGET_TMPDIR")).join("klingd-shim.so");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/crash/calls/shim.c");
+/// Compiles a C file of the tests.
+pub fn compile(source: &str, name: &str, arguments: &[&str]) -> PathBuf {
+    let made = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
     let mut cc = Command::new("cc");
-    cc.args(["-O1", "-Wall", "-Wextra", "-shared", "-fPIC", "-o"]).arg(&shim).arg(source).arg("-ldl");
-    let built = cc.output().expect("a C compiler is needed, as for SQLite: install one that is called cc");
-    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    shim
+    cc.args(["-O1", "-Wall", "-Wextra", "-o"]).arg(&made).arg(source).args(arguments);
+    let output = cc.output().expect("a C compiler is needed, as for SQLite: install one that is called cc");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    made
 }

@@ -381,7 +381,8 @@ fn variables(base_url: &str, videos: &Path) -> BTreeMap<&'static str, String> {
     all.into_iter().chain([root]).map(|(name, value)| (name, value.to_owned())).collect()
 }
 
-fn new_job(prompt: &str) -> NewJob {
+/// A job with this prompt.
+pub fn new_job(prompt: &str) -> NewJob {
     let draft = Draft {
         job_type: Some("pro-text-to-video".to_owned()),
         prompt: Some(prompt.to_owned()),
