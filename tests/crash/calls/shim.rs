@@ -118,13 +118,15 @@ fn built() -> PathBuf {
     BUILT.get_or_init(|| compile("tests/crash/calls/shim.c", "klingd-shim.so", &shared)).clone()
 }
 
-/// Compiles a C file of the tests.
+/// Compiles a C file of the tests. It gets its name when it is whole: another run of the tests may be using the old one.
 pub fn compile(source: &str, name: &str, arguments: &[&str]) -> PathBuf {
     let made = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let fresh = made.with_extension(std::process::id().to_string());
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
     let mut cc = Command::new("cc");
-    cc.args(["-O1", "-Wall", "-Wextra", "-o"]).arg(&made).arg(source).args(arguments);
+    cc.args(["-O1", "-Wall", "-Wextra", "-o"]).arg(&fresh).arg(source).args(arguments);
     let output = cc.output().expect("a C compiler is needed, as for SQLite: install one that is called cc");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    rustix::fs::rename(&fresh, &made).unwrap();
     made
 }

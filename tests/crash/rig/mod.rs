@@ -212,9 +212,15 @@ impl Rig {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.verb("run");
+        command.args(arguments);
+        command
+    }
+
+    /// A command on this queue.
+    pub fn verb(&self, verb: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_klingd"));
-        command.env_clear().envs(&self.variables).arg("run").args(arguments);
-        command.arg("--data-dir").arg(self.data_dir());
+        command.env_clear().envs(&self.variables).arg("--data-dir").arg(self.data_dir()).arg(verb);
         command
     }
 
