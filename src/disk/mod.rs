@@ -47,7 +47,7 @@ pub mod tally;
 pub mod unnamed;
 
 pub use dir::{below_root, create_dirs_durably, create_root};
-pub use error::DiskError;
+pub use error::{DiskError, passes};
 pub use hash::Sha256;
 pub use lock::{DirLock, LockError};
 pub use mp4::{Mp4Error, Mp4Info};
