@@ -16,19 +16,27 @@
 //! | `holds` | every hold survives a kill, and is lifted by its command |
 //! | `control` | shows that the judge notices what it is there for |
 //! | `rig` | the directory, the double, the daemon, the facts and the judge |
+//! | `tally` | what was lived, what fired, what was checked and what broke |
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![expect(clippy::print_stdout, reason = "a rig says its seed, what it ran and what it skipped")]
 
 mod budget;
+mod chaos;
+#[path = "../common/mod.rs"]
+mod common;
 mod control;
 mod disk_full;
 mod download;
 mod holds;
 mod inbox;
+mod ladder;
 mod no_room;
 mod on_the_wire;
 mod outside;
 mod points;
+mod pure;
 mod random;
 mod rig;
+mod tally;
+mod traffic;
