@@ -16,6 +16,16 @@ pub async fn jobs(rig: &Rig) -> Vec<Job> {
     rig.store.list(&Filter { all: true, ..Filter::default() }).await.unwrap()
 }
 
+/// What is not at rest, and why.
+pub async fn sees(rig: &Rig) -> String {
+    let jobs = jobs(rig).await;
+    let moving = jobs.iter().filter(|job| !job.state.has_ended());
+    let moving: Vec<_> = moving.map(|job| (job.id, &job.state, job.due_at, &job.error)).collect();
+    let (holds, gate, looks) = (rig.holds().await, rig.store.gate().await, rig.store.looks().await);
+    let fired: Vec<_> = rig.sandbox.fired().into_iter().filter(|(_, times)| *times > 0).collect();
+    format!("at {}: {moving:?}; {holds:?}; {gate:?}; {looks:?}; fired {fired:?}", now())
+}
+
 /// Tasks of jobs that nobody waits for any more.
 pub async fn given_up(rig: &Rig) -> BTreeSet<String> {
     let ended = |job: &Job| job.state.label() == Label::Cancelled;

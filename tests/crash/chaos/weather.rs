@@ -106,7 +106,7 @@ pub const STATUS: &[&str] = &[
     "urls=json-objects",
     "urls=json-resultUrls",
     "urls=bare",
-    "url=http://127.0.0.1:9/none.mp4",
+    "url=nowhere",
     "url=\"file:///etc/passwd\"",
     "two-videos",
     "stale-in-progress",
@@ -144,7 +144,7 @@ pub const VIDEO: &[&str] = &[
     "not-mp4",
     "redirect=3",
     "redirect-loop",
-    "redirect-to=http://127.0.0.1:9/none.mp4",
+    "redirect-to=nowhere",
     "redirect-to=\"file:///etc/passwd\"",
     "etag-changed",
     "ignore-range",
@@ -219,10 +219,14 @@ impl Weather {
                 });
             }
         }
-        if rules.iter().any(|rule| rule.starts_with("generate:duplicate-task-id")) {
-            rules.retain(|rule| {
-                !rule.starts_with("generate:") || rule.starts_with("generate:duplicate-task-id")
-            });
+        // An id of a task whose own answer was lost can't be told from the right one: here nothing else goes wrong.
+        if rules.iter().any(|rule| rule.contains("duplicate-task-id")) {
+            rules.retain(|rule| !rule.starts_with("generate:"));
+            rules.push("generate:duplicate-task-id".to_owned());
+        }
+        // The double changes all files of a task at once, also those that were fetched already.
+        if rules.iter().any(|rule| rule.starts_with("video:etag-changed")) {
+            rules.retain(|rule| !rule.starts_with("status:two-videos"));
         }
         let hangs = rules.iter().any(|rule| ["hang", "stall", "drip"].iter().any(|word| rule.contains(word)));
         let never = rules.iter().any(|rule| rule.starts_with("task:never"));
