@@ -91,8 +91,8 @@ fn a_recovery_that_forgets_a_lone_intent_is_seen_to_leave_it_stuck() {
 
 #[test]
 fn a_gate_that_hears_nothing_and_a_budget_that_nobody_asks_are_seen() {
-    complains(Plan { deaf: true, ..Plan::of(1, 200) }, "inside a quiet that was asked for");
-    complains(Plan { spendthrift: true, ..Plan::of(1, 200) }, "more than its budget");
+    complains(Plan { deaf: true, ..Plan::of(1, 400) }, "inside a quiet that was asked for");
+    complains(Plan { spendthrift: true, ..Plan::of(1, 400) }, "more than its budget");
 }
 
 /// A rung of the ladder: a year by this seed.
