@@ -81,7 +81,7 @@ impl Store {
         let rows = sqlx::query(select_job!(
             // The plus keeps SQLite from reading all that is due to sort it: in the order of age it stops at the limit.
             "WHERE j.lane = 'download' AND (+j.due_at <= ? OR +j.due_at > ?)
-                AND j.id NOT IN (SELECT value FROM json_each(?)) ORDER BY j.linked_at, j.id LIMIT ?"
+                AND j.id NOT IN (SELECT value FROM json_each(?)) ORDER BY j.linked_at, j.id LIMIT +?"
         ))
         .bind(now.as_millis())
         .bind((now + RETRY_MAX).as_millis())
@@ -284,7 +284,7 @@ impl Store {
     pub async fn to_clear(&self, limit: u32) -> Result<Vec<(Job, Vec<Output>)>> {
         let rows = sqlx::query(select_job!(
             "WHERE j.id IN (SELECT job_id FROM outputs WHERE published_at IS NULL AND cleared_at IS NULL)
-                AND j.finished_at IS NOT NULL AND j.needs_person = 0 LIMIT ?"
+                AND j.finished_at IS NOT NULL AND j.needs_person = 0 LIMIT +?"
         ))
         .bind(limit)
         .fetch_all(&self.readers)

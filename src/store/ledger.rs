@@ -323,14 +323,14 @@ async fn counted(c: &mut SqliteConnection, job: JobId, task: &TaskId) -> Result<
 
 /// At `done` the charge replaces what earlier `INTERNAL_ERROR`s held back.
 pub(super) async fn free_internal_errors(c: &mut SqliteConnection, job: JobId) -> Result<()> {
+    // The outcome's word stands here as in the partial index that finds it.
     sqlx::query(
         "UPDATE ledger SET charge = ? WHERE job_id = ?
-             AND n IN (SELECT n FROM attempts WHERE job_id = ? AND outcome = ?)",
+             AND n IN (SELECT n FROM attempts WHERE job_id = ? AND outcome = 'internal_error')",
     )
     .bind(Charge::Free.as_str())
     .bind(job.0)
     .bind(job.0)
-    .bind(Outcome::InternalError.as_str())
     .execute(c)
     .await?;
     Ok(())

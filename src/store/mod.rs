@@ -132,3 +132,23 @@ impl Store {
         &self.vitals
     }
 }
+
+#[cfg(test)]
+mod tests {
+    /// SQLite looks at the value behind a bare `LIMIT ?` to plan by it, and so prepares such a statement anew at every
+    /// call (`sqlite3ExprIsInteger`): for a claim or a look that took longer than the statement itself. A plus ends that.
+    #[test]
+    fn no_limit_makes_sqlite_prepare_a_statement_at_every_call() {
+        let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store");
+        let bare = concat!("LIMIT", " ?");
+        let mut limits = 0;
+        for file in std::fs::read_dir(here).unwrap() {
+            let path = file.unwrap().path();
+            let text = std::fs::read_to_string(&path).unwrap();
+            limits += text.matches("LIMIT +?").count();
+            let without_this = text.replace("bare `LIMIT ?`", "");
+            assert!(!without_this.contains(bare), "{}: say LIMIT +?", path.display());
+        }
+        assert!(limits > 10, "the test reads the right files");
+    }
+}

@@ -38,7 +38,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Due> {
         let rows = sqlx::query(select_job!(
-            "WHERE j.lane = 'poll' AND (j.due_at <= ? OR j.due_at > ?) ORDER BY j.due_at LIMIT ?"
+            "WHERE j.lane = 'poll' AND (j.due_at <= ? OR j.due_at > ?) ORDER BY j.due_at LIMIT +?"
         ))
         .bind(now.as_millis())
         .bind((now + longest_wait).as_millis())

@@ -237,7 +237,7 @@ macro_rules! next_due {
          FROM jobs j INDEXED BY jobs_to_submit WHERE lane = 'submit'
             AND (due_at <= ?1 OR (due_at > ?2 AND due_at IS NOT not_before AND coalesce(not_before, ?1) <= ?1))
             AND estimate <= ?3 AND (max_credits IS NULL OR estimate <= max_credits)
-         ORDER BY priority DESC, id LIMIT ?4"
+         ORDER BY priority DESC, id LIMIT +?4"
     };
 }
 
