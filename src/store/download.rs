@@ -5,10 +5,12 @@ use std::collections::HashSet;
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
-    Result, Store, StoreError, control,
+    Result, Store, StoreError,
+    batch::Batch,
+    control,
     poll::{Due, free},
     row::{self, select_job},
-    step::{Fence, Moved, Step, step},
+    step::{Fence, Moved, Step, step, step_in},
 };
 use crate::domain::{
     Event, HoldName, Job, JobId, Timestamp,
@@ -188,23 +190,21 @@ impl Store {
     ) -> Result<Moved> {
         self.write(move |c, ring| {
             Box::pin(async move {
-                sqlx::query(
-                    "UPDATE outputs SET published_at = coalesce(published_at, ?), part = NULL, position = 0, etag = NULL
-                     WHERE job_id = ? AND idx = ?",
-                )
-                .bind(now.as_millis())
-                .bind(job.0)
-                .bind(index)
-                .execute(&mut *c)
-                .await?;
+                let mut batch = Batch::default();
+                batch
+                    .add(
+                        "UPDATE outputs SET published_at = coalesce(published_at, ?), part = NULL, position = 0, etag = NULL
+                         WHERE job_id = ? AND idx = ?",
+                    )
+                    .bind(now.as_millis())
+                    .bind(job.0)
+                    .bind(index);
                 let event = Event::FilePublished { output: index };
                 let fence = Fence::Legal;
-                step(
-                    c,
-                    ring,
-                    &Step { job, fence, event: &event, at: now, due_at: Some(now), error: None, note },
-                )
-                .await
+                let step = Step { job, fence, event: &event, at: now, due_at: Some(now), error: None, note };
+                let moved = step_in(c, ring, &mut batch, &step).await?;
+                batch.run(c).await?;
+                Ok(moved)
             })
         })
         .await

@@ -8,7 +8,7 @@
 //! | [`inspect`] | a look at a database that changes nothing |
 //! | [`prune`] | old jobs that carry no open money are forgotten |
 //! | [`writer`] | one writer that commits many waiting operations in one transaction |
-//! | [`step`] | the one write path: an event moves a job, with its history row |
+//! | [`step`] | the one write path: an event moves a job, with its history row; `batch` takes it to SQLite in one piece |
 //! | [`enqueue`] | new jobs, not twice by accident; [`packed`] is how they wait for it |
 //! | `keys` | who holds a key, and who gets it back |
 //! | [`inbox`] | files of the watched folder, with their jobs |
@@ -32,6 +32,7 @@
 //!
 //! It must not decide: every choice is a function of `domain`.
 
+mod batch;
 pub mod budget;
 pub mod census;
 pub mod control;
