@@ -47,12 +47,17 @@ impl Store {
         .bind(i64::try_from(limit + busy.len()).unwrap_or(i64::MAX))
         .fetch_all(&self.readers)
         .await?;
+        let due = free(&rows, limit, busy, None)?;
+        // Hands that are full now look again when one is free, whatever is due until then.
+        if due.jobs.len() == limit {
+            return Ok(due);
+        }
         let next: Option<i64> =
             sqlx::query_scalar("SELECT min(due_at) FROM jobs WHERE lane = 'poll' AND due_at > ?")
                 .bind(now.as_millis())
                 .fetch_one(&self.readers)
                 .await?;
-        free(&rows, limit, busy, next)
+        Ok(Due { next_at: next.map(Timestamp::from_millis), ..due })
     }
 
     /// Commits what a status call showed, if the job is still as it was read. `no_fresh_link` counts as a failed try of
