@@ -14,6 +14,8 @@
 //! | `no_room` | no room at each step of a video's way to its name |
 //! | `budget` | sixteen workers and a budget for seven and a half jobs, killed at each point |
 //! | `holds` | every hold survives a kill, and is lifted by its command |
+//! | `calls` | every call that changes a file: killed there, failed, cut short, full or dead from there on |
+//! | `power` | the power of ext4 and XFS is cut (as root) |
 //! | `control` | shows that the judge notices what it is there for |
 //! | `rig` | the directory, the double, the daemon, the facts and the judge |
 
@@ -21,6 +23,7 @@
 #![expect(clippy::print_stdout, reason = "a rig says its seed, what it ran and what it skipped")]
 
 mod budget;
+mod calls;
 mod control;
 mod disk_full;
 mod download;
@@ -30,5 +33,6 @@ mod no_room;
 mod on_the_wire;
 mod outside;
 mod points;
+mod power;
 mod random;
 mod rig;

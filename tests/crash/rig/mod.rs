@@ -7,6 +7,7 @@ mod gate;
 mod promise;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -203,10 +204,28 @@ impl Rig {
         self.start_with(&["--until-idle"], points)
     }
 
-    fn start_with(&self, arguments: &[&str], points: &str) -> Daemon {
+    /// A daemon that ends when nothing moves any more, with more in its environment.
+    pub fn start_under(&self, environment: &[(&str, OsString)]) -> Daemon {
+        let mut command = self.command(&["--until-idle"]);
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
+        Daemon::start(command)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.verb("run");
+        command.args(arguments);
+        command
+    }
+
+    /// A command on this queue.
+    pub fn verb(&self, verb: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_klingd"));
-        command.env_clear().envs(&self.variables).arg("run").args(arguments);
-        command.arg("--data-dir").arg(self.data_dir());
+        command.env_clear().envs(&self.variables).arg("--data-dir").arg(self.data_dir()).arg(verb);
+        command
+    }
+
+    fn start_with(&self, arguments: &[&str], points: &str) -> Daemon {
+        let mut command = self.command(arguments);
         if !points.is_empty() {
             command.env(klingd::failpoint::VARIABLE, points);
         }
@@ -368,7 +387,8 @@ fn variables(base_url: &str, videos: &Path) -> BTreeMap<&'static str, String> {
     all.into_iter().chain([root]).map(|(name, value)| (name, value.to_owned())).collect()
 }
 
-fn new_job(prompt: &str) -> NewJob {
+/// A job with this prompt.
+pub fn new_job(prompt: &str) -> NewJob {
     let draft = Draft {
         job_type: Some("pro-text-to-video".to_owned()),
         prompt: Some(prompt.to_owned()),
