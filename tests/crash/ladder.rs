@@ -10,7 +10,7 @@ use std::time::Duration;
 use klingd::clock::Clock;
 
 use super::tally::{Tally, table};
-use super::{chaos, points, pure, random, years};
+use super::{calls, chaos, points, power, pure, random, years};
 
 /// The seed to begin with, and the minutes to climb for.
 const SEED: &str = "KLINGD_TORTURE_SEED";
@@ -32,8 +32,10 @@ const RUNGS: &[Rung] = &[
     Rung { name: "0 pure", share: 1, climb: |seed, tally| Box::pin(pure::climb(seed, tally)) },
     Rung { name: "0 years", share: 1, climb: |seed, tally| Box::pin(years::climb(seed, tally)) },
     Rung { name: "1 points", share: 2, climb: |seed, tally| Box::pin(points::climb(seed, tally)) },
+    Rung { name: "2 calls", share: 3, climb: |seed, tally| Box::pin(calls::climb(seed, tally)) },
     Rung { name: "3 weather", share: 3, climb: |seed, tally| Box::pin(chaos::climb(seed, tally)) },
     Rung { name: "4 random kills", share: 3, climb: |seed, tally| Box::pin(random::climb(seed, tally)) },
+    Rung { name: "5 power", share: 2, climb: |seed, tally| Box::pin(power::climb(seed, tally)) },
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

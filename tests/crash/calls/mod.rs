@@ -13,7 +13,6 @@
 
 pub mod shim;
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write as _;
 use std::panic::AssertUnwindSafe;
@@ -26,8 +25,10 @@ use tempfile::TempDir;
 
 use self::shim::{Does, Fault, Trace};
 use super::inbox::Folder;
+use super::ladder::why;
 use super::points::AT_ONCE;
 use super::rig::{Daemon, End, Rig, Setup, broken_at_any_instant, facts};
+use super::tally::{Tally, Verdict, table};
 
 /// One after the other, so that a number means nearly the same call in every run.
 const JOBS: usize = 3;
@@ -46,46 +47,47 @@ pub enum Scene {
     FirstEnqueue,
 }
 
-/// What a sweep has seen.
-pub struct Swept {
-    pub lives: u64,
-    /// Faults that struck, by kind.
-    pub fired: BTreeMap<String, u64>,
-    /// The work was done before the call was reached: no two runs are quite the same.
-    pub not_fired: u64,
-    /// Faults after which the promise was broken; why stands above.
-    pub broken: Vec<String>,
+/// Lives with some faults of one scene, another one each time.
+pub async fn climb(seed: u64, tally: &mut Tally) {
+    let scenes = [Scene::ThreeJobs, Scene::DroppedFiles, Scene::FirstEnqueue];
+    let scene = scenes[usize::try_from(seed % 3).unwrap()];
+    // Some dozens of lives; later seeds begin at other calls.
+    let every = if scene == Scene::ThreeJobs { 2 * EVERY } else { 6 * EVERY };
+    sweep(scene, every, usize::try_from(seed / 3 % 1000).unwrap(), tally).await;
 }
 
-/// Lives with each fault at every so manieth call of a scene.
-pub async fn sweep(scene: Scene, every: usize) -> Swept {
-    let calls = live(scene, None).await.calls.len();
+/// Lives with each fault at every so manieth call of a scene, beginning so many later. Says how many faults did not strike:
+/// the work was done before the call was reached, since no two runs are quite the same.
+async fn sweep(scene: Scene, every: usize, later: usize, tally: &mut Tally) -> u64 {
+    let calls = live(scene, None).await.0.calls.len();
     assert!(calls > 100, "only {calls} calls were counted");
     let faults = FAULTS.iter().enumerate().flat_map(|(number, does)| {
-        let first = 1 + number * every / FAULTS.len();
+        let first = 1 + (number * every / FAULTS.len() + later) % every;
         (first..=calls).step_by(every).map(|at| Fault { does: *does, at })
     });
     let lives = faults.map(|fault| async move {
         let lived = AssertUnwindSafe(live(scene, Some(fault))).catch_unwind().await;
-        (fault, lived.ok())
+        (fault, lived)
     });
-    let mut swept = Swept { lives: 0, fired: BTreeMap::new(), not_fired: 0, broken: Vec::new() };
+    let mut missed = 0;
     let mut lived = stream::iter(lives).buffer_unordered(AT_ONCE);
-    while let Some((fault, trace)) = lived.next().await {
-        swept.lives += 1;
-        match trace.map(|trace| trace.struck) {
-            Some(Some(_)) => *swept.fired.entry(fault.does.word().to_owned()).or_default() += 1,
-            Some(None) => swept.not_fired += 1,
-            None => swept.broken.push(fault.to_string()),
+    while let Some((fault, lived)) = lived.next().await {
+        match lived {
+            Ok((trace, verdict)) => {
+                tally.lived(&verdict);
+                tally.fired(fault.does.word(), u64::from(trace.struck.is_some()));
+                missed += u64::from(trace.struck.is_none());
+            }
+            Err(panic) => tally.broke(&format!("{scene:?}, {fault}"), &why(&*panic)),
         }
     }
-    swept
+    missed
 }
 
 /// A run under a fault, or under none, and the judgement.
-async fn live(scene: Scene, fault: Option<Fault>) -> Trace {
+async fn live(scene: Scene, fault: Option<Fault>) -> (Trace, Verdict) {
     let place = place();
-    let (end, trace) = match scene {
+    let (rig, end, trace) = match scene {
         Scene::ThreeJobs => three_jobs(&place, fault).await,
         Scene::DroppedFiles => dropped_files(&place, fault).await,
         Scene::FirstEnqueue => first_enqueue(&place, fault).await,
@@ -100,18 +102,18 @@ async fn live(scene: Scene, fault: Option<Fault>) -> Trace {
     } else {
         ended_well(&end);
     }
-    trace
+    (trace, rig.checked())
 }
 
-async fn three_jobs(place: &TempDir, fault: Option<Fault>) -> (End, Trace) {
+async fn three_jobs(place: &TempDir, fault: Option<Fault>) -> (Rig, End, Trace) {
     let (rig, end, trace) = strike(place, fault).await;
     rig.holds_at_any_instant().await;
     rig.finish().await;
-    (end, trace)
+    (rig, end, trace)
 }
 
 /// Two good files and a bad one are taken from the inbox, and their jobs worked on.
-async fn dropped_files(place: &TempDir, fault: Option<Fault>) -> (End, Trace) {
+async fn dropped_files(place: &TempDir, fault: Option<Fault>) -> (Rig, End, Trace) {
     let mut folder = Folder::in_place(place.path()).await;
     folder.drop_files(0);
     let report = place.path().join("report");
@@ -120,12 +122,13 @@ async fn dropped_files(place: &TempDir, fault: Option<Fault>) -> (End, Trace) {
     folder.know_jobs().await;
     folder.rig.holds_at_any_instant().await;
     folder.finishes().await;
-    (end, Trace::read(&report, folder.rig.data_dir()))
+    let trace = Trace::read(&report, folder.rig.data_dir());
+    (folder.rig, end, trace)
 }
 
 /// The command that makes the queue and puts three jobs into it: what it acknowledged is there, and what it did not is
 /// there as a whole or not at all. A second try gets through.
-async fn first_enqueue(place: &TempDir, fault: Option<Fault>) -> (End, Trace) {
+async fn first_enqueue(place: &TempDir, fault: Option<Fault>) -> (Rig, End, Trace) {
     let mut rig = Rig::new(Setup { serial: true, data_on: Some(place.path()), ..Setup::default() }).await;
     let (report, file) = (place.path().join("report"), place.path().join("three.jsonl"));
     let line = |n| {
@@ -152,7 +155,8 @@ async fn first_enqueue(place: &TempDir, fault: Option<Fault>) -> (End, Trace) {
     rig.knows(jobs.iter().map(|job| (job.id, job.request.prompt().to_owned())).collect());
     rig.holds_at_any_instant().await;
     rig.finish().await;
-    (end, Trace::read(&report, rig.data_dir()))
+    let trace = Trace::read(&report, rig.data_dir());
+    (rig, end, trace)
 }
 
 /// An error exit that a supervisor answers with a restart, a held queue, or no trouble at all; never a panic.
@@ -177,35 +181,36 @@ fn place() -> TempDir {
     if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap()
 }
 
-/// Fails with the faults that broke the promise, or if too few of them struck.
-#[track_caller]
-fn all_well(swept: &Swept) {
-    println!("{} lives; {:?} struck, {} were not reached", swept.lives, swept.fired, swept.not_fired);
-    assert!(swept.broken.is_empty(), "broken, see above: {}", swept.broken.join("; "));
-    assert!(swept.not_fired * 10 <= swept.lives, "{} of {} did not strike", swept.not_fired, swept.lives);
-    assert_eq!(swept.fired.len(), FAULTS.len(), "{:?}", swept.fired);
+/// Fails with what broke the promise, or if too few of the faults struck.
+async fn prove(scene: Scene, every: usize) {
+    let mut tally = Tally::of("2 calls");
+    let missed = sweep(scene, every, 0, &mut tally).await;
+    println!("{missed} faults were not reached\n{}", table(std::slice::from_ref(&tally)));
+    assert!(tally.verdict.broken.is_empty(), "broken, see above");
+    assert!(missed * 10 <= tally.lives, "{missed} of {} did not strike", tally.lives);
+    assert_eq!((tally.fired.len(), tally.silent().len()), (FAULTS.len(), 0), "{:?}", tally.fired);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn struck_at_calls_all_over_a_run() {
-    all_well(&sweep(Scene::ThreeJobs, EVERY).await);
+    prove(Scene::ThreeJobs, EVERY).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn struck_while_it_takes_files_from_its_inbox() {
-    all_well(&sweep(Scene::DroppedFiles, 9 * EVERY).await);
+    prove(Scene::DroppedFiles, 9 * EVERY).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn struck_while_a_queue_is_made_and_filled() {
-    all_well(&sweep(Scene::FirstEnqueue, 4 * EVERY).await);
+    prove(Scene::FirstEnqueue, 4 * EVERY).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "each fault at every call: some twenty minutes"]
 async fn every_call() {
     for scene in [Scene::ThreeJobs, Scene::DroppedFiles, Scene::FirstEnqueue] {
-        all_well(&sweep(scene, 1).await);
+        prove(scene, 1).await;
     }
 }
 
@@ -217,7 +222,7 @@ async fn a_disk_that_fails_at_the_start_is_tried_again() {
     let starts =
         ["klingd.lock", "klingd.schema.lock", "klingd.db-wal", "klingd.db-shm", "spool", "staging", "videos"];
     for path in starts {
-        let first = calm.calls.iter().position(|call| call.path == path && call.sort == "make");
+        let first = calm.0.calls.iter().position(|call| call.path == path && call.sort == "make");
         let at = 1 + first.unwrap_or_else(|| panic!("{path} was not made at the start"));
         for does in [Does::Eio, Does::Enospc] {
             let place = place();
@@ -234,10 +239,10 @@ async fn a_disk_that_fails_at_the_start_is_tried_again() {
 /// after a copy of nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_queue_whose_making_was_cut_is_made_by_the_next_command() {
-    let calls = live(Scene::FirstEnqueue, None).await.calls.len();
+    let calls = live(Scene::FirstEnqueue, None).await.0.calls.len();
     for part in 1..6 {
         let cut = Fault { does: Does::Kill, at: calls * part / 8 };
-        assert!(live(Scene::FirstEnqueue, Some(cut)).await.struck.is_some());
+        assert!(live(Scene::FirstEnqueue, Some(cut)).await.0.struck.is_some());
     }
 }
 
@@ -246,7 +251,7 @@ async fn a_queue_whose_making_was_cut_is_made_by_the_next_command() {
 async fn the_shim_sees_rustix_too() {
     let calm = live(Scene::ThreeJobs, None).await;
     let sees = |name: &str, path: &str| {
-        calm.calls.iter().any(|call| call.name.starts_with(name) && call.path == path)
+        calm.0.calls.iter().any(|call| call.name.starts_with(name) && call.path == path)
     };
     for (name, path) in [
         ("fallocate", "reserve"),
@@ -256,7 +261,7 @@ async fn the_shim_sees_rustix_too() {
         ("fsync", "videos"),
         ("pwrite", "klingd.db-wal"),
     ] {
-        assert!(sees(name, path), "no {name} of {path} among {:?}", calm.calls);
+        assert!(sees(name, path), "no {name} of {path} among {:?}", calm.0.calls);
     }
 }
 
@@ -275,5 +280,5 @@ async fn a_video_torn_behind_its_back_is_noticed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fault_that_is_not_reached_does_not_count() {
     let never = Fault { does: Does::Kill, at: 1_000_000 };
-    assert!(live(Scene::ThreeJobs, Some(never)).await.struck.is_none());
+    assert!(live(Scene::ThreeJobs, Some(never)).await.0.struck.is_none());
 }

@@ -9,7 +9,6 @@
 
 mod image;
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::future::pending;
 use std::io::Write as _;
@@ -31,7 +30,9 @@ use sqlx::{ConnectOptions, Connection};
 use self::image::{Cut, Image, Kind};
 use super::calls::shim::{self, Does, Fault};
 use super::disk_full::skipped;
+use super::ladder::why;
 use super::rig::{Facts, Rig, Setup, broken_at_any_instant, clock, facts, new_job, within};
+use super::tally::{Tally, Verdict, table};
 
 /// Lives in CI, of one or two cuts each.
 const LIVES: u64 = 32;
@@ -43,20 +44,6 @@ const JOBS: usize = 3;
 const MORE: usize = 5;
 /// Requests after which a cut comes, at most. A job needs three, or some more.
 const REQUESTS: usize = 3 * (JOBS + MORE) - 4;
-
-/// What the cuts have shown.
-#[derive(Default)]
-pub struct Cuts {
-    pub lives: u64,
-    /// Cuts that came while there was work, by filesystem and kind.
-    pub fired: BTreeMap<String, u64>,
-    /// Acknowledgements that were there before a cut, and had to be there after it.
-    pub acknowledged: u64,
-    /// Seeds that broke the promise; why stands above.
-    pub broken: Vec<String>,
-    /// What there is no filesystem for, and why.
-    pub skipped: Vec<String>,
-}
 
 /// What was said before the cut.
 struct Acknowledged {
@@ -74,39 +61,47 @@ impl Acknowledged {
     }
 }
 
-/// Lives by every seed.
-pub async fn cuts(seeds: Range<u64>) -> Cuts {
-    let mut seen =
-        Cuts { skipped: Kind::ALL.iter().filter_map(|kind| kind.lacks()).collect(), ..Cuts::default() };
+/// Lives by a dozen seeds.
+pub async fn climb(seed: u64, tally: &mut Tally) {
+    let first = seed.wrapping_mul(12);
+    cuts((0..12).map(|n| first.wrapping_add(n)), tally).await;
+}
+
+/// Lives by every seed. Says how much had been acknowledged before the cuts, and was there after them.
+async fn cuts(seeds: impl IntoIterator<Item = u64>, tally: &mut Tally) -> u64 {
+    let lacking: Vec<String> = Kind::ALL.iter().filter_map(|kind| kind.lacks()).collect();
+    lacking.iter().for_each(|why| skipped(&format!("power cuts on {why}")));
     let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| kind.lacks().is_none()).collect();
     if kinds.is_empty() {
-        return seen;
+        tally.skipped = Some(lacking.join("; "));
+        return 0;
     }
-    let lives = seeds.map(|seed| {
-        let kind = kinds[usize::try_from(seed).unwrap() % kinds.len()];
+    let lives = seeds.into_iter().map(|seed| {
+        let kind = kinds[usize::try_from(seed % kinds.len() as u64).unwrap()];
         // Each filesystem is cut in both ways, most often in the honest one.
         let cut = if seed / 2 % 4 == 3 { Cut::JournalOnly } else { Cut::Nothing };
         async move {
             let lived = AssertUnwindSafe(live(seed, kind, cut)).catch_unwind().await;
-            (seed, format!("{kind:?} {cut:?}"), lived.ok())
+            (seed, format!("{kind:?} {cut:?}"), lived)
         }
     });
+    let mut kept = 0;
     let mut lived = stream::iter(lives).buffer_unordered(AT_ONCE);
     while let Some((seed, what, lived)) = lived.next().await {
-        seen.lives += 1;
         match lived {
-            Some((at_work, acknowledged)) => {
-                seen.acknowledged += acknowledged;
-                *seen.fired.entry(what).or_default() += at_work;
+            Ok((at_work, acknowledged, verdict)) => {
+                kept += acknowledged;
+                tally.fired(&what, at_work);
+                tally.lived(&verdict);
             }
-            None => seen.broken.push(format!("seed {seed} ({what})")),
+            Err(panic) => tally.broke(&format!("seed {seed} ({what})"), &why(&*panic)),
         }
     }
-    seen
+    kept
 }
 
-/// How many cuts came while there was work, and how much was acknowledged before them.
-async fn live(seed: u64, kind: Kind, cut: Cut) -> (u64, u64) {
+/// How many cuts came while there was work, how much was acknowledged before them, and what was checked.
+async fn live(seed: u64, kind: Kind, cut: Cut) -> (u64, u64, Verdict) {
     let mut dice = fastrand::Rng::with_seed(seed);
     // Some videos are written in many pieces, so that some cuts come in the middle of one.
     let video_bytes = dice.bool().then_some(1 << 20);
@@ -128,7 +123,7 @@ async fn live(seed: u64, kind: Kind, cut: Cut) -> (u64, u64) {
         assert!(broken.is_empty(), "{}\nthe log:\n{}", broken.join("\n"), rig.said());
     }
     rig.finish().await;
-    (at_work, count)
+    (at_work, count, rig.checked())
 }
 
 /// A daemon at work, somebody who queues more jobs, and the cut when the double has seen so many more requests; whether
@@ -229,29 +224,24 @@ fn tasks_of(said: &str) -> Vec<(JobId, String)> {
     lines.map(|line| task(line).unwrap_or_else(|| panic!("{line}"))).collect()
 }
 
-#[track_caller]
-fn all_well(seen: &Cuts) {
-    seen.skipped.iter().for_each(|why| skipped(&format!("power cuts on {why}")));
-    println!("{} lives; {:?}; {} acknowledgements were kept", seen.lives, seen.fired, seen.acknowledged);
-    assert!(seen.broken.is_empty(), "broken, see above: {}", seen.broken.join("; "));
-    let fired: u64 = seen.fired.values().sum();
-    let nowhere = seen.lives == 0;
-    assert!(
-        nowhere || fired >= seen.lives,
-        "only {fired} cuts in {} lives came while there was work",
-        seen.lives
-    );
+async fn prove(seeds: Range<u64>) {
+    let mut tally = Tally::of("5 power");
+    let kept = cuts(seeds, &mut tally).await;
+    println!("{kept} acknowledgements were kept\n{}", table(std::slice::from_ref(&tally)));
+    assert!(tally.verdict.broken.is_empty(), "broken, see above");
+    let (fired, lives) = (tally.fired.values().sum::<u64>(), tally.lives);
+    assert!(fired >= lives, "only {fired} cuts in {lives} lives came while there was work");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_survives_a_power_cut() {
-    all_well(&cuts(0..LIVES).await);
+    prove(0..LIVES).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "some fifteen hundred more cuts: ten minutes"]
 async fn what_was_acknowledged_survives_many_more_power_cuts() {
-    all_well(&cuts(LIVES..LIVES + 1000).await);
+    prove(LIVES..LIVES + 1000).await;
 }
 
 /// An image of each kind that can be had here, one after the other.

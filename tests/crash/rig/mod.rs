@@ -225,12 +225,12 @@ impl Rig {
 
     /// A daemon that ends when nothing moves any more, with more in its environment.
     pub fn start_under(&self, environment: &[(&str, OsString)]) -> Daemon {
-        let mut command = self.command(&["--until-idle"]);
+        let mut command = self.daemon(&["--until-idle"]);
         command.envs(environment.iter().map(|(name, value)| (name, value)));
         Daemon::start(command)
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    fn daemon(&self, arguments: &[&str]) -> Command {
         let mut command = self.verb("run");
         command.args(arguments);
         command
@@ -244,7 +244,7 @@ impl Rig {
     }
 
     fn start_with(&self, arguments: &[&str], points: &str) -> Daemon {
-        let mut command = self.command(arguments);
+        let mut command = self.daemon(arguments);
         if !points.is_empty() {
             command.env(klingd::failpoint::VARIABLE, points);
         }
