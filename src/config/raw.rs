@@ -30,11 +30,26 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
-            Self::File { path, line: Some(line) } => write!(f, "{}:{line}", path.display()),
-            Self::File { path, line: None } | Self::Secret(path) => write!(f, "{}", path.display()),
-            Self::Variable(name) | Self::Flag(name) => f.write_str(name),
+            Self::File { path, line: Some(line) } => write!(f, "{}:{line}", visible(&path.to_string_lossy())),
+            Self::File { path, line: None } | Self::Secret(path) => {
+                f.write_str(&visible(&path.to_string_lossy()))
+            }
+            Self::Variable(name) | Self::Flag(name) => f.write_str(&visible(name)),
         }
     }
+}
+
+/// A foreign name as it may stand in a message: without what a terminal would obey.
+fn visible(name: &str) -> String {
+    let turns = |c| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    name.chars().fold(String::with_capacity(name.len()), |mut out, c| {
+        if c.is_control() || turns(c) {
+            out.extend(c.escape_unicode())
+        } else {
+            out.push(c)
+        }
+        out
+    })
 }
 
 /// One value somebody wrote. Variables and flags are always text; who reads the key knows its type.

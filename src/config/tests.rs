@@ -469,6 +469,13 @@ fn what_is_written_never_lies_in_what_is_watched() {
 }
 
 #[test]
+fn a_variable_steers_no_terminal() {
+    let complaint = Machine::with_file("").set("KLINGD_\u{1b}[31mX", "x").complaint();
+    assert!(complaint.starts_with(r"KLINGD_\u{1b}[31mX: "), "{complaint:?}");
+    assert!(!complaint.contains('\u{1b}'), "{complaint:?}");
+}
+
+#[test]
 fn a_key_that_only_looks_like_a_path_is_unknown() {
     let complaint = Machine::with_file("\"submit.workers\" = 9\n").complaint();
     assert_eq!(
