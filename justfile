@@ -40,6 +40,10 @@ fuzz cases="2000000":
 crash:
     cargo test --locked --test crash -- --include-ignored
 
+# An hour under mixed faults with everybody at it; what grows or breaks is said. Draws docs/soak.svg; `just soak 2 600` is a short one.
+soak minutes="60" jobs="20000" seed="1" plot="docs/soak.svg":
+    cargo bench --locked --bench soak -- --minutes {{ minutes }} --jobs {{ jobs }} --seed {{ seed }} --plot {{ plot }}
+
 # Licences, advisories and banned crates (cargo install cargo-deny).
 deny:
     cargo deny --locked check
