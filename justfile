@@ -44,6 +44,10 @@ crash:
 soak minutes="60" jobs="20000" seed="1" plot="docs/soak.svg":
     cargo bench --locked --bench soak -- --minutes {{ minutes }} --jobs {{ jobs }} --seed {{ seed }} --plot {{ plot }}
 
+# A million finished and a million queued jobs next to a thousand of each, then 5,000 tasks in flight.
+scale *options:
+    cargo bench --locked --bench scale -- {{ options }}
+
 # Licences, advisories and banned crates (cargo install cargo-deny).
 deny:
     cargo deny --locked check
