@@ -48,6 +48,10 @@ soak minutes="60" jobs="20000" seed="1" plot="docs/soak.svg":
 scale *options:
     cargo bench --locked --bench scale -- {{ options }}
 
+# Every rung of the ladder by seeds until the minutes are over, then a table: just torture --seed 7 --minutes 60
+torture *options:
+    tools/torture.sh {{ options }}
+
 # Licences, advisories and banned crates (cargo install cargo-deny).
 deny:
     cargo deny --locked check
