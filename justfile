@@ -40,6 +40,14 @@ fuzz cases="2000000":
 crash:
     cargo test --locked --test crash -- --include-ignored
 
+# An hour under mixed faults with everybody at it; what grows or breaks is said. Draws docs/soak.svg; `just soak 2 600` is a short one.
+soak minutes="60" jobs="20000" seed="1" plot="docs/soak.svg":
+    cargo bench --locked --bench soak -- --minutes {{ minutes }} --jobs {{ jobs }} --seed {{ seed }} --plot {{ plot }}
+
+# A million finished and a million queued jobs next to a thousand of each, then 5,000 tasks in flight.
+scale *options:
+    cargo bench --locked --bench scale -- {{ options }}
+
 # Every rung of the ladder by seeds until the minutes are over, then a table: just torture --seed 7 --minutes 60
 torture *options:
     tools/torture.sh {{ options }}
