@@ -40,6 +40,10 @@ fuzz cases="2000000":
 crash:
     cargo test --locked --test crash -- --include-ignored
 
+# All benchmarks beside their peers, which are installed for it; about an hour (QUICK=yes: minutes, and only that it runs).
+bench:
+    tools/bench.sh
+
 # Licences, advisories and banned crates (cargo install cargo-deny).
 deny:
     cargo deny --locked check
