@@ -28,7 +28,7 @@ fn states(criterion: &mut Criterion) {
         Event::SubmitStarted { attempt },
         Event::Accepted { attempt, task, charged: Some(Credits::new(120)), source: Source::Provider },
         Event::Succeeded { outputs: 1, charged: None },
-        Event::FilePublished { output: 1 },
+        Event::FilePublished { output: 0 },
     ];
     let done = life.iter().try_fold(State::Queued, State::apply);
     assert!(done.is_ok_and(|state| state.at_rest()), "the life ends well");
@@ -102,7 +102,7 @@ fn requests(criterion: &mut Criterion) {
 }
 
 fn names(criterion: &mut Criterion) {
-    let template = Template::parse("{date}/{batch}/{name}-{id}-{prompt}");
+    let template = Template::parse("{date}/{batch}/{name}-{id}.mp4");
     let template = template.unwrap_or_else(|e| unreachable!("{e}"));
     let fields = Fields {
         id: 4711,
