@@ -44,6 +44,10 @@ crash:
 bench:
     tools/bench.sh
 
+# Every rung of the ladder by seeds until the minutes are over, then a table: just torture --seed 7 --minutes 60
+torture *options:
+    tools/torture.sh {{ options }}
+
 # Licences, advisories and banned crates (cargo install cargo-deny).
 deny:
     cargo deny --locked check

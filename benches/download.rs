@@ -4,6 +4,11 @@
 //! memory are theirs. The ways take turns, and each is compared with bare reqwest of the same round: only such ratios mean
 //! anything. curl and aria2c take part where they are installed; nothing is installed from here.
 //!
+//! "The same fsyncs" is what a whole file costs by anybody's hand: one of the file, one of its directory behind the rename.
+//! klingd's two commits of each video come on top of that, as do the hash and the look into the MP4. With a sidecar klingd
+//! writes a second file for each video; the small files are measured without it, as the peers write one file, and once more
+//! with it beside a bare reqwest that writes two.
+//!
 //! Goals: one file klingd ≥ 0.75 of bare and ≥ 1.5 × curl with sha256sum; 1,000 files ≥ 0.8 of bare and ahead of curl.
 //!
 //! `cargo bench --bench download -- [--rounds 3] [--large 1073741824] [--files 1000] [--small 1000000]`
@@ -32,12 +37,15 @@ const AT_ONCE: usize = 8;
 
 fn main() -> Result<()> {
     let all: Vec<String> = std::env::args().collect();
+    let sidecar = all.iter().any(|a| a == "--sidecar");
     match (word(&all, "--as").as_deref(), word(&all, "--url"), word(&all, "--dir")) {
         (Some("server"), ..) => server::run(number(&all, "--large", 0), number(&all, "--small", 0)),
         (Some("klingd"), Some(url), Some(dir)) => {
-            ours::run(&url, Path::new(&dir), number(&all, "--files", 1))
+            ours::run(&url, Path::new(&dir), number(&all, "--files", 1), sidecar)
         }
-        (Some("bare"), Some(url), Some(dir)) => bare::run(&url, Path::new(&dir), number(&all, "--files", 1)),
+        (Some("bare"), Some(url), Some(dir)) => {
+            bare::run(&url, Path::new(&dir), number(&all, "--files", 1), sidecar)
+        }
         _ => compare(&all),
     }
 }
@@ -63,11 +71,13 @@ fn compare(all: &[String]) -> Result<()> {
     let url = format!("http://127.0.0.1:{}", port.trim());
     let mut ways = vec![Way::Klingd, Way::Bare, Way::Curl, Way::Aria2];
     ways.retain(|way| way.is_there());
-    let one = measure(&ways, &format!("{url}/large.mp4"), 1, large, rounds);
-    let many = one.and_then(|()| measure(&ways, &format!("{url}/small.mp4"), files, small, rounds));
+    let (one, many) = (format!("{url}/large.mp4"), format!("{url}/small.mp4"));
+    let measured = measure(&ways, &one, (1, large), rounds, false)
+        .and_then(|()| measure(&ways, &many, (files, small), rounds, false))
+        .and_then(|()| measure(&[Way::Klingd, Way::Bare], &many, (files, small), rounds, true));
     server.kill()?;
     server.wait()?;
-    many
+    measured
 }
 
 /// A way to download.
@@ -83,14 +93,14 @@ impl Way {
     fn name(self, files: u64) -> &'static str {
         match (self, files) {
             (Way::Klingd, _) => "klingd (hashed, checked, in the database)",
-            (Way::Bare, _) => "bare reqwest, fallocate, fsync",
+            (Way::Bare, _) => "bare reqwest, fallocate, fsync, rename, fsync",
             (Way::Curl, 1) => "curl && sha256sum && sync",
             (Way::Curl, _) => "curl --parallel, then sync",
             (Way::Aria2, _) => "aria2c, then sync",
         }
     }
 
-    fn command(self, url: &str, dir: &Path, files: u64) -> Result<Command> {
+    fn command(self, url: &str, dir: &Path, files: u64, sidecar: bool) -> Result<Command> {
         let shell = |script: String| {
             let mut command = Command::new("sh");
             command.args(["-c", &script]).current_dir(dir);
@@ -99,6 +109,9 @@ impl Way {
         let itself = |who: &str| -> Result<Command> {
             let mut command = Command::new(std::env::current_exe()?);
             command.args(["--as", who, "--url", url, "--files", &files.to_string(), "--dir"]).arg(dir);
+            if sidecar {
+                command.arg("--sidecar");
+            }
             Ok(command)
         };
         Ok(match (self, files) {
@@ -140,17 +153,18 @@ impl Way {
     }
 }
 
-fn measure(ways: &[Way], url: &str, files: u64, bytes: u64, rounds: u64) -> Result<()> {
+fn measure(ways: &[Way], url: &str, (files, bytes): (u64, u64), rounds: u64, sidecar: bool) -> Result<()> {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split(' ').next().unwrap_or_default();
-    println!("{files} × {bytes} bytes, {rounds} rounds, {AT_ONCE} at once, load at the start {load}");
+    let and = if sidecar { " and a sidecar each" } else { "" };
+    println!("{files} × {bytes} bytes{and}, {rounds} rounds, {AT_ONCE} at once, load at the start {load}");
     let mut runs: BTreeMap<Way, Vec<Run>> = BTreeMap::new();
     for round in 0..usize::try_from(rounds)? {
         // Whoever is first finds other memory and another disk than the next: the order goes round.
         let first = round % ways.len();
         for way in ways[first..].iter().chain(&ways[..first]) {
             let dir = tempfile::tempdir_in(std::env::current_dir()?)?;
-            let run = Run::of(way.command(url, dir.path(), files)?, dir.path())?;
+            let run = Run::of(way.command(url, dir.path(), files, sidecar)?, dir.path())?;
             runs.entry(*way).or_default().push(run);
         }
     }
@@ -159,7 +173,7 @@ fn measure(ways: &[Way], url: &str, files: u64, bytes: u64, rounds: u64) -> Resu
         let rate = |run: &Run| (files * bytes) as f64 / 1e6 / run.wall_s;
         let ratios = sorted(runs.iter().zip(bare).map(|(run, bare)| bare.wall_s / run.wall_s));
         println!(
-            "  {:<44} {:>6.0} MB/s  {:.2} of bare ({:.2} to {:.2})  CPU {:.2} s  peak RSS {:.0} MB",
+            "  {:<46} {:>6.0} MB/s  {:.2} of bare ({:.2} to {:.2})  CPU {:.2} s  peak RSS {:.0} MB",
             way.name(files),
             middle(&sorted(runs.iter().map(rate))),
             middle(&ratios),

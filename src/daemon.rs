@@ -11,12 +11,7 @@ mod settings;
 mod tasks;
 mod watchdog;
 
-use std::{
-    io::{self, ErrorKind},
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow};
 use tokio::sync::watch;
@@ -148,10 +143,10 @@ pub async fn run_reloading(
     Ok(ended)
 }
 
-/// What keeps a run from beginning is a person's to mend, but for a full disk: that passes, and the next start finds out.
+/// What keeps a run from beginning is a person's to mend, but for what passes, a full disk first of all: the next start finds
+/// out.
 fn at_start(error: anyhow::Error) -> Failure {
-    let full = |cause: &io::Error| matches!(cause.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
-    if error.chain().filter_map(|cause| cause.downcast_ref()).any(full) {
+    if error.chain().filter_map(|cause| cause.downcast_ref()).any(disk::passes) {
         Failure::Broke(error)
     } else {
         Failure::Refused(error)

@@ -33,3 +33,8 @@ pub mod store;
 pub mod telemetry;
 pub mod vitals;
 pub mod worker;
+
+// What is fuzzed (fuzz/), against the seeds.
+#[cfg(test)]
+#[path = "../fuzz/properties/mod.rs"]
+mod properties;

@@ -161,8 +161,10 @@ async fn a_cancelled_download_ends_while_it_drips() {
     let id = rig.enqueue("a fox").await;
     let another_instead = async {
         rig.sandbox.wait_until(|model| seen(model, is_fetch) == 1).await;
+        // Before the cancel: with nothing to wait for the daemon would be idle, and end.
+        let next = rig.enqueue("an owl").await;
         rig.store.cancel(id, true, now()).await.unwrap();
-        rig.enqueue("an owl").await
+        next
     };
     // The first would take three minutes, and the rig waits for one.
     let (_, next) = tokio::join!(rig.run(), another_instead);

@@ -353,8 +353,9 @@ async fn doubt_counts_as_spent() {
     rig.check().await;
     // A person finds out that one was not charged: its credits are there again, for the next in line.
     let doubtful = jobs[rig.label(jobs[0]).await.ne(&Label::InDoubt) as usize];
+    let State::InDoubt { attempt, .. } = rig.job(doubtful).await.state else { panic!("{doubtful}") };
     let resolution = klingd::store::person::Resolution::NotCharged;
-    rig.store.resolve(doubtful, AttemptNo(1), resolution, None, now()).await.unwrap();
+    rig.store.resolve(doubtful, attempt, resolution, None, now()).await.unwrap();
     rig.run().await;
     assert_eq!(rig.posts().len(), 4);
     rig.check().await;

@@ -30,10 +30,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{AT_ONCE, Result};
 
-/// Downloads `files` times `url` into `dir`.
+/// Downloads `files` times `url` into `dir`; each with its sidecar, if `sidecar`.
 #[expect(clippy::print_stdout, reason = "the parent reads what of the time counts")]
-pub fn run(url: &str, dir: &Path, files: u64) -> Result<()> {
-    let config = config(dir)?;
+pub fn run(url: &str, dir: &Path, files: u64, sidecar: bool) -> Result<()> {
+    let config = config(dir, sidecar)?;
     klingd::disk::create_root(&config.data_dir)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -76,7 +76,7 @@ fn cpu_seconds() -> f64 {
     ticks.sum::<f64>() / TICKS_A_SECOND
 }
 
-fn config(dir: &Path) -> Result<Config> {
+fn config(dir: &Path, sidecar: bool) -> Result<Config> {
     let variables = [
         ("KLINGD_API__BASE_URL", "http://127.0.0.1:1".to_owned()),
         ("KLINGD_API__KEY", "bench".to_owned()),
@@ -84,7 +84,7 @@ fn config(dir: &Path) -> Result<Config> {
         ("KLINGD_SUBMIT__START_IN_FLIGHT", "10000".to_owned()),
         ("KLINGD_DOWNLOAD__WORKERS", AT_ONCE.to_string()),
         ("KLINGD_OUTPUT__MIN_FREE", "0 B".to_owned()),
-        ("KLINGD_OUTPUT__SIDECAR", "false".to_owned()),
+        ("KLINGD_OUTPUT__SIDECAR", sidecar.to_string()),
         ("KLINGD_OUTPUT__TEMPLATE", "{id}.mp4".to_owned()),
     ];
     let variables: BTreeMap<OsString, OsString> = variables.map(|(k, v)| (k.into(), v.into())).into();

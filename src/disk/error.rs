@@ -97,6 +97,24 @@ pub enum DiskError {
     },
 }
 
+/// Whether the trouble may pass without anybody's help: a full disk, one that fails or is silent at the moment, a system
+/// that is short of something.
+pub fn passes(error: &io::Error) -> bool {
+    let passing = |errno: Errno| {
+        matches!(
+            errno,
+            Errno::NOSPC
+                | Errno::DQUOT
+                | Errno::IO
+                | Errno::STALE
+                | Errno::NFILE
+                | Errno::MFILE
+                | Errno::NOMEM
+        )
+    };
+    error.kind() == io::ErrorKind::TimedOut || Errno::from_io_error(error).is_some_and(passing)
+}
+
 /// What would allow it.
 fn denied(source: &io::Error) -> &'static str {
     match source.kind() {

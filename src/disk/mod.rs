@@ -47,15 +47,17 @@ pub mod tally;
 pub mod unnamed;
 
 pub use dir::{below_root, create_dirs_durably, create_root};
-pub use error::DiskError;
+pub use error::{DiskError, passes};
 pub use hash::Sha256;
 pub use lock::{DirLock, LockError};
 pub use mp4::{Mp4Error, Mp4Info};
 pub use name::{Fields, Template, TemplateError, numbered};
 pub use part::{Finished, Part, part_path};
-pub use publish::{already_published, move_in, publish, relocate, rename_no_clobber, set_aside};
+pub use publish::{
+    Named, already_published, make_durable, move_in, publish, relocate, rename_no_clobber, set_aside,
+};
 pub use scratch::scratch;
-pub use small::{Access, Clobber, read_bounded, remove_durably, write_atomically};
+pub use small::{Access, Clobber, read_bounded, remove_durably, write_atomically, write_named};
 pub use space::{Ballast, check_free, free_bytes};
 
 /// Puts a file where a stranger, a crash or an older run may have left one.

@@ -30,6 +30,8 @@ pub struct Part {
     hasher: sha2::Sha256,
     written_bytes: u64,
     durable_bytes: u64,
+    /// The length that room was asked for; 0 when it was not.
+    reserved_bytes: u64,
     cap_bytes: u64,
     /// Whether a power cut would leave the name. A small video gets its final one before anybody needs to know.
     name_is_durable: bool,
@@ -118,6 +120,7 @@ impl Part {
             hasher,
             written_bytes: kept_bytes,
             durable_bytes: kept_bytes,
+            reserved_bytes: 0,
             cap_bytes,
             name_is_durable: kept_bytes > 0,
         })
@@ -127,10 +130,11 @@ impl Part {
     ///
     /// The length of the file stays as it is, so that no reserved zeros pass for content. Filesystems that
     /// cannot reserve are left alone: there the disk fills while writing.
-    pub fn reserve(&self, total_bytes: u64) -> Result<(), DiskError> {
+    pub fn reserve(&mut self, total_bytes: u64) -> Result<(), DiskError> {
         if total_bytes <= self.written_bytes {
             return Ok(());
         }
+        self.reserved_bytes = self.reserved_bytes.max(total_bytes);
         match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, total_bytes) {
             Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
             Err(error) => Err(DiskError::at("reserve room for", &self.path)(error)),
@@ -190,8 +194,10 @@ impl Part {
     /// Ends the download: all of it is on the disk when this returns, readable by owner and group as it will be under
     /// its final name.
     pub fn finish(self) -> Result<Finished, DiskError> {
-        // Room that was reserved behind the end and not used goes back.
-        self.file.set_len(self.written_bytes).map_err(DiskError::at("truncate", &self.path))?;
+        if self.reserved_bytes > self.written_bytes {
+            // What was not used of it goes back.
+            self.file.set_len(self.written_bytes).map_err(DiskError::at("truncate", &self.path))?;
+        }
         set_access(&self.file, Access::Group).map_err(DiskError::at("set the mode of", &self.path))?;
         self.file.sync_all().map_err(DiskError::at("sync", &self.path))?;
         let sha256 = Sha256::from_bytes(self.hasher.finalize().into());
@@ -225,6 +231,7 @@ impl Part {
             hasher: sha2::Sha256::new(),
             written_bytes: 0,
             durable_bytes: 0,
+            reserved_bytes: 0,
             cap_bytes,
             name_is_durable: false,
         })
@@ -429,6 +436,7 @@ mod tests {
             hasher: sha2::Sha256::new(),
             written_bytes: 0,
             durable_bytes: 0,
+            reserved_bytes: 0,
             cap_bytes: CAP,
             name_is_durable: false,
         };
@@ -444,7 +452,7 @@ mod tests {
     #[test]
     fn more_room_than_there_is_cannot_be_reserved() {
         let dir = tempfile::tempdir().unwrap();
-        let part = Part::create(dir.path(), "a", u64::MAX).unwrap();
+        let mut part = Part::create(dir.path(), "a", u64::MAX).unwrap();
         // Which error depends on the filesystem (its largest file or its size comes first); it is never
         // silent, except where nothing can be reserved at all.
         let refused = part.reserve(1 << 62).is_err();

@@ -3,6 +3,7 @@
 //! The order is what makes it safe: content synced, then renamed, then the directory synced. Any other order
 //! leaves an empty file under the final name, or none, after a power cut.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -23,15 +24,56 @@ use crate::failpoint::{Point, reach};
 /// What is copied at a time between filesystems.
 const COPY_BLOCK_BYTES: usize = 256 * 1024;
 
+/// A new name that a power cut may still take, until [`make_durable`] has ended.
+#[derive(Debug)]
+#[must_use = "a power cut may take the name"]
+pub struct Named {
+    from: PathBuf,
+    to: PathBuf,
+    /// The old name stands, too: the file was linked where it could not be renamed.
+    is_linked: bool,
+}
+
+impl Named {
+    /// A rename that nothing can be in the way of.
+    pub(super) fn renamed(from: &Path, to: &Path) -> Named {
+        Named { from: from.to_path_buf(), to: to.to_path_buf(), is_linked: false }
+    }
+
+    /// Makes it durable.
+    pub fn durable(self) -> Result<(), DiskError> {
+        make_durable(&[self])
+    }
+}
+
+/// Makes names durable, with one sync of each directory.
+pub fn make_durable(names: &[Named]) -> Result<(), DiskError> {
+    sync_each(names.iter().map(|name| parent(&name.to)))?;
+    // A link leaves the old name. It goes when the new one is durable, not before.
+    for name in names.iter().filter(|name| name.is_linked) {
+        fs::remove_file(&name.from).map_err(DiskError::at("remove", &name.from))?;
+    }
+    let left = |name: &&Named| name.is_linked || parent(&name.from) != parent(&name.to);
+    sync_each(names.iter().filter(left).map(|name| parent(&name.from)))
+}
+
+fn sync_each<'a>(dirs: impl Iterator<Item = &'a Path>) -> Result<(), DiskError> {
+    dirs.collect::<BTreeSet<_>>().into_iter().try_for_each(sync_dir)
+}
+
 /// Gives the part its final name, readable by owner and group. When this returns, a power cut leaves it
 /// there.
 ///
 /// [`DiskError::Exists`] when the name is taken: by a stranger, or by ourselves before a crash, which
 /// [`already_published`] tells apart.
 pub fn publish(part_path: &Path, final_path: &Path) -> Result<(), DiskError> {
+    name_part(part_path, final_path)?.durable()
+}
+
+fn name_part(part_path: &Path, final_path: &Path) -> Result<Named, DiskError> {
     // What `Part::finish` ended is on the disk already, with its mode; only a plain file may get the name.
     plain_file(part_path, OFlags::RDONLY)?;
-    rename_no_clobber(part_path, final_path)
+    name_no_clobber(part_path, final_path)
 }
 
 /// Whether exactly this file stands under its final name already: after a crash between publishing and
@@ -58,25 +100,23 @@ pub fn already_published(final_path: &Path, bytes: u64, sha256: &Sha256) -> Resu
 
 /// Moves a file within its filesystem, durably, to a name that must be free. Content and mode stay untouched.
 pub fn rename_no_clobber(from: &Path, to: &Path) -> Result<(), DiskError> {
+    name_no_clobber(from, to)?.durable()
+}
+
+/// As [`rename_no_clobber`], for who makes the name durable together with others.
+pub(super) fn name_no_clobber(from: &Path, to: &Path) -> Result<Named, DiskError> {
     let named = match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         // Filesystems that don't know the flag (NFS among them) do know links, which never replace anything.
-        Err(Errno::INVAL | Errno::NOSYS) => fs::hard_link(from, to),
-        other => other.map_err(io::Error::from),
+        Err(Errno::INVAL | Errno::NOSYS) => fs::hard_link(from, to).map(|()| true),
+        other => other.map(|()| false).map_err(io::Error::from),
     };
-    match named {
-        Ok(()) => {}
+    let is_linked = match named {
+        Ok(is_linked) => is_linked,
         // A crash came between link and unlink, or the answer of a network filesystem was lost.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && are_two_names_of_one(from, to) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && are_two_names_of_one(from, to) => true,
         Err(error) => return Err(DiskError::at("rename a file to", to)(error)),
-    }
-    // A link leaves the old name. It goes when the new one is durable, not before.
-    sync_dir(parent(to))?;
-    if are_two_names_of_one(from, to) {
-        fs::remove_file(from).map_err(DiskError::at("remove", from))?;
-    } else if parent(from) == parent(to) {
-        return Ok(());
-    }
-    sync_dir(parent(from))
+    };
+    Ok(Named { from: from.to_path_buf(), to: to.to_path_buf(), is_linked })
 }
 
 /// As [`rename_no_clobber`], but also to another filesystem: there it copies, publishes, then removes the
@@ -96,9 +136,9 @@ pub fn relocate(from: &Path, to: &Path) -> Result<(), DiskError> {
 
 /// Moves a finished file to its final name, which must be free, also to another filesystem: there it is copied to `copy`,
 /// which stands beside the final name, hashed on the way and published from there. A copy leaves the original in its
-/// place: it is the caller's to remove when the move is on record.
-pub fn move_in(from: &Path, to: &Path, copy: &Path, sha256: &Sha256) -> Result<(), DiskError> {
-    match publish(from, to) {
+/// place: it is the caller's to remove when the move is on record. The name is the caller's to make durable.
+pub fn move_in(from: &Path, to: &Path, copy: &Path, sha256: &Sha256) -> Result<Named, DiskError> {
+    match name_part(from, to) {
         Err(DiskError::Io { source, .. }) if Errno::from_io_error(&source) == Some(Errno::XDEV) => {}
         other => return other,
     }
@@ -110,7 +150,7 @@ pub fn move_in(from: &Path, to: &Path, copy: &Path, sha256: &Sha256) -> Result<(
         let changed = io::Error::other("the copy is not what was verified");
         return Err(DiskError::at("copy to", copy)(changed));
     }
-    publish(copy, to)
+    name_part(copy, to)
 }
 
 /// Keeps a file that failed its check as `FINAL.suspect`, for a person to look at, and gives that path.
@@ -232,6 +272,29 @@ mod tests {
     }
 
     #[test]
+    fn names_become_durable_together_each_as_it_came() {
+        let dir = tempfile::tempdir().unwrap();
+        let elsewhere = tempfile::tempdir_in(dir.path()).unwrap();
+        let names = ["renamed", "linked", "moved"].map(|name| {
+            let from =
+                if name == "moved" { elsewhere.path() } else { dir.path() }.join("old-".to_owned() + name);
+            let to = dir.path().join(name);
+            plant(&from, name);
+            if name == "linked" {
+                // As where nothing can be renamed without replacing.
+                fs::hard_link(&from, &to).unwrap();
+            }
+            (from, to)
+        });
+        let named = names.each_ref().map(|(from, to)| name_no_clobber(from, to));
+        make_durable(&named.map(Result::unwrap)).unwrap();
+        for (from, to) in names {
+            assert!(!from.exists(), "{from:?}");
+            assert_eq!(fs::read(&to).unwrap(), to.file_name().unwrap().as_encoded_bytes());
+        }
+    }
+
+    #[test]
     fn a_file_is_not_moved_onto_itself_and_lost() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("f");
@@ -291,7 +354,7 @@ mod tests {
             assert!(refused.to_string().contains("not what was verified"), "{refused}");
             assert!(!to.exists() && part.path.exists());
         }
-        move_in(&part.path, &to, &copy, &part.sha256).unwrap();
+        move_in(&part.path, &to, &copy, &part.sha256).unwrap().durable().unwrap();
         assert!(already_published(&to, part.bytes, &part.sha256).unwrap());
         assert_eq!(part.path.exists(), across, "a copy leaves the original to its owner");
         assert_eq!(fs::metadata(&to).unwrap().permissions().mode() & 0o777, 0o640);

@@ -13,7 +13,7 @@ use super::dir::{parent, sync_dir};
 use super::error::DiskError;
 use super::open::plain_file;
 use super::part::claim;
-use super::publish::rename_no_clobber;
+use super::publish::{Named, name_no_clobber};
 
 /// Who may read a new file. Others than owner and group never may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,15 +48,24 @@ pub fn write_atomically(
     access: Access,
     clobber: Clobber,
 ) -> Result<(), DiskError> {
+    let named = write_named(path, bytes, access, clobber)?.durable();
+    if named.is_err() {
+        drop(fs::remove_file(temporary_path(path)));
+    }
+    named
+}
+
+/// As [`write_atomically`], for who makes the name durable together with others.
+pub fn write_named(path: &Path, bytes: &[u8], access: Access, clobber: Clobber) -> Result<Named, DiskError> {
     let temporary = temporary_path(path);
     let file = open_temporary(&temporary)?;
     let named =
         write_and_sync(&file, bytes, access).map_err(DiskError::at("write", &temporary)).and_then(|()| {
             match clobber {
-                Clobber::Refuse => rename_no_clobber(&temporary, path),
+                Clobber::Refuse => name_no_clobber(&temporary, path),
                 Clobber::Replace => rustix::fs::rename(&temporary, path)
                     .map_err(DiskError::at("rename", &temporary))
-                    .and_then(|()| sync_dir(parent(path))),
+                    .map(|()| Named::renamed(&temporary, path)),
             }
         });
     if named.is_err() {

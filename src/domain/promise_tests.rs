@@ -9,6 +9,7 @@ use super::{
     arbitrary,
     attempt::{self, AttemptNo, Charge, Outcome},
     event::{Event, Source},
+    plan::recover,
     state::{Label, State, TaskId},
 };
 
@@ -92,6 +93,19 @@ impl Life {
         self.state = after;
         self.history.push(event);
         self.check_ledger();
+    }
+
+    /// A crash and the start after it: what was on the wire is in doubt, or follows a task that is known.
+    fn crash(&mut self) {
+        let on_the_wire = self.state.label() == Label::Submitting;
+        if let Some(event) = recover::orphaned(&self.state) {
+            assert!(on_the_wire, "a start moved a job that was not on the wire: {:?}", self.history);
+            self.step(event);
+        }
+        let label = self.state.label();
+        assert_ne!(label, Label::Submitting, "nothing is on the wire after a start: {:?}", self.history);
+        assert!(!on_the_wire || label != Label::Queued, "a lone intent went back: {:?}", self.history);
+        assert_eq!(recover::orphaned(&self.state), None, "a second start finds nothing more to do");
     }
 
     fn book(&mut self, event: &Event) {
@@ -234,6 +248,26 @@ proptest! {
         let mut life = Life::new();
         for event in events {
             life.step(event);
+        }
+    }
+
+    /// Killed after any effect, and started again: the promise holds, whatever is heard or wanted afterwards.
+    #[test]
+    fn a_start_after_any_step_keeps_the_promise(
+        events in life(),
+        crashes in vec(any::<bool>(), 80),
+    ) {
+        let mut life = Life::new();
+        for (event, crash) in events.into_iter().zip(crashes) {
+            life.step(event);
+            // What it would find, if it were killed here.
+            if let Some(found) = recover::orphaned(&life.state) {
+                let started = life.state.clone().apply(&found).unwrap();
+                prop_assert!(!matches!(started.label(), Label::Queued | Label::Submitting), "{:?}", started);
+            }
+            if crash {
+                life.crash();
+            }
         }
     }
 

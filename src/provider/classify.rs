@@ -24,6 +24,8 @@ use crate::domain::{
     state::{Charged, Failure},
 };
 
+/// Characters of an error code that are kept: three times the page's longest.
+const MAX_CODE_CHARS: usize = 64;
 /// The page's error codes that are no `INVALID_…` or `MISSING_…` of the request itself.
 const INVALID_API_KEY: &str = "INVALID_API_KEY";
 const INSUFFICIENT_CREDITS: &str = "INSUFFICIENT_CREDITS";
@@ -252,7 +254,8 @@ fn followed(task: wire::Task, asked: &TaskId) -> (PollAnswer, Echo) {
 }
 
 fn refused(said: Said<'_>) -> SubmitAnswer {
-    let code = said.code.map_or_else(|| format!("HTTP_{}", said.status), str::to_owned);
+    let named = |code: &str| code.chars().take(MAX_CODE_CHARS).collect();
+    let code = said.code.map_or_else(|| format!("HTTP_{}", said.status), named);
     SubmitAnswer::Refused(Failure { code, message: said.sentence, charged: Charged::No })
 }
 

@@ -638,3 +638,10 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_code_without_end_is_cut() {
+    let body = format!(r#"{{"code":"INVALID_{}","message":"no"}}"#, "A".repeat(800));
+    let SubmitAnswer::Refused(failure) = answer(400, &body) else { panic!("{body}") };
+    assert_eq!(failure.code.len(), MAX_CODE_CHARS);
+}

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::{
-    classify,
+    classify, kept,
     latch::{HeldBack, Latch, LatchLayer},
     retry_after::retry_after,
     text::{chain, clean},
@@ -39,14 +39,6 @@ use crate::domain::{
 /// Bytes of a status answer that are read. The page's have about 700; a request with its longest prompt, echoed twice
 /// and escaped, and sixteen signed links stay far below.
 const MAX_STATUS_BYTES: usize = 1024 * 1024;
-/// Characters of a header's value that are kept as evidence: any date, any `Retry-After`, a long `Location`.
-const MAX_HEADER_CHARS: usize = 1000;
-/// Headers that are never kept: what a session could be taken over with.
-const SECRET_HEADERS: [&str; 5] =
-    ["set-cookie", "cookie", "authorization", "www-authenticate", "proxy-authenticate"];
-/// The shortest key that is blotted out where an answer repeats it. Shorter ones are no secrets but a sandbox's word,
-/// which may be part of a task id.
-const MIN_SECRET_LEN: usize = 8;
 /// Idle status connections are dropped before servers with the common 60 s do it under our feet.
 const STATUS_IDLE: Duration = Duration::from_secs(30);
 /// The task that the key check asks for: no id of the provider looks like this.
@@ -256,9 +248,7 @@ impl Api {
         let (body, failure) = read(&mut response, MAX_BODY_BYTES).await;
         let transport =
             failure.map(|message| TransportFailure { phase: Phase::Body, message: self.blot(&message) });
-        let mut body = self.blot(&String::from_utf8_lossy(&body));
-        // Replaced bytes are longer than they were.
-        body.truncate(body.floor_char_boundary(MAX_BODY_BYTES));
+        let body = kept::body(&body, self.key.expose_secret());
         Evidence { transport, status, headers, body, took_ms: 0 }
     }
 
@@ -283,19 +273,12 @@ impl Api {
     }
 
     fn headers(&self, headers: &HeaderMap) -> Vec<(String, String)> {
-        let kept = headers.iter().filter(|(name, _)| !SECRET_HEADERS.contains(&name.as_str()));
-        // hyper takes at most a hundred headers, so their number needs no bound of its own.
-        kept.map(|(name, value)| {
-            let value = self.blot(&String::from_utf8_lossy(value.as_bytes()));
-            (name.as_str().to_owned(), value.chars().take(MAX_HEADER_CHARS).collect())
-        })
-        .collect()
+        let all = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+        kept::headers(all, self.key.expose_secret())
     }
 
-    /// Text without our key, which some servers repeat in their errors.
     fn blot(&self, text: &str) -> String {
-        let key = self.key.expose_secret();
-        if key.len() < MIN_SECRET_LEN { text.to_owned() } else { text.replace(key, "[key]") }
+        kept::blot(text, self.key.expose_secret())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use sqlx::{Row, SqliteConnection};
 
-use super::{Result, Store, StoreError, hook, origin, row, writer::Ring};
+use super::{Result, Store, StoreError, batch::Batch, hook, origin, row, writer::Ring};
 use crate::domain::{
     Timestamp,
     gate::Gate,
@@ -104,11 +104,8 @@ pub(super) async fn lift(c: &mut SqliteConnection, name: HoldName) -> Result<boo
 }
 
 /// A job was accepted: what is paid for was affordable, and a key on trial has passed.
-pub(super) async fn lift_by_acceptance(c: &mut SqliteConnection) -> Result<()> {
-    sqlx::query("DELETE FROM holds WHERE name = 'credits' OR (name = 'key' AND until IS NOT NULL)")
-        .execute(c)
-        .await?;
-    Ok(())
+pub(super) fn lift_by_acceptance(batch: &mut Batch) {
+    batch.add("DELETE FROM holds WHERE name = 'credits' OR (name = 'key' AND until IS NOT NULL)");
 }
 
 pub(super) async fn probe_later(c: &mut SqliteConnection, name: HoldName, at: Timestamp) -> Result<()> {
@@ -139,8 +136,11 @@ pub(super) async fn holds(c: &mut SqliteConnection) -> Result<Vec<Hold>> {
 }
 
 pub(super) async fn gate(c: &mut SqliteConnection) -> Result<Gate> {
-    let data: Option<String> =
-        sqlx::query_scalar("SELECT data FROM gate WHERE id = 1").fetch_optional(c).await?;
+    gate_of(sqlx::query_scalar("SELECT data FROM gate WHERE id = 1").fetch_optional(c).await?)
+}
+
+/// The memory of this row; a new one where there is none.
+pub(super) fn gate_of(data: Option<String>) -> Result<Gate> {
     Ok(data.map(|d| serde_json::from_str(&d)).transpose()?.unwrap_or_default())
 }
 

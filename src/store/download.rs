@@ -5,10 +5,12 @@ use std::collections::HashSet;
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
-    Result, Store, StoreError, control,
+    Result, Store, StoreError,
+    batch::Batch,
+    control,
     poll::{Due, free},
     row::{self, select_job},
-    step::{Fence, Moved, Step, step},
+    step::{Fence, Moved, Step, step, step_in},
 };
 use crate::domain::{
     Event, HoldName, Job, JobId, Timestamp,
@@ -81,7 +83,7 @@ impl Store {
         let rows = sqlx::query(select_job!(
             // The plus keeps SQLite from reading all that is due to sort it: in the order of age it stops at the limit.
             "WHERE j.lane = 'download' AND (+j.due_at <= ? OR +j.due_at > ?)
-                AND j.id NOT IN (SELECT value FROM json_each(?)) ORDER BY j.linked_at, j.id LIMIT ?"
+                AND j.id NOT IN (SELECT value FROM json_each(?)) ORDER BY j.linked_at, j.id LIMIT +?"
         ))
         .bind(now.as_millis())
         .bind((now + RETRY_MAX).as_millis())
@@ -188,23 +190,21 @@ impl Store {
     ) -> Result<Moved> {
         self.write(move |c, ring| {
             Box::pin(async move {
-                sqlx::query(
-                    "UPDATE outputs SET published_at = coalesce(published_at, ?), part = NULL, position = 0, etag = NULL
-                     WHERE job_id = ? AND idx = ?",
-                )
-                .bind(now.as_millis())
-                .bind(job.0)
-                .bind(index)
-                .execute(&mut *c)
-                .await?;
+                let mut batch = Batch::default();
+                batch
+                    .add(
+                        "UPDATE outputs SET published_at = coalesce(published_at, ?), part = NULL, position = 0, etag = NULL
+                         WHERE job_id = ? AND idx = ?",
+                    )
+                    .bind(now.as_millis())
+                    .bind(job.0)
+                    .bind(index);
                 let event = Event::FilePublished { output: index };
                 let fence = Fence::Legal;
-                step(
-                    c,
-                    ring,
-                    &Step { job, fence, event: &event, at: now, due_at: Some(now), error: None, note },
-                )
-                .await
+                let step = Step { job, fence, event: &event, at: now, due_at: Some(now), error: None, note };
+                let moved = step_in(c, ring, &mut batch, &step).await?;
+                batch.run(c).await?;
+                Ok(moved)
             })
         })
         .await
@@ -284,7 +284,7 @@ impl Store {
     pub async fn to_clear(&self, limit: u32) -> Result<Vec<(Job, Vec<Output>)>> {
         let rows = sqlx::query(select_job!(
             "WHERE j.id IN (SELECT job_id FROM outputs WHERE published_at IS NULL AND cleared_at IS NULL)
-                AND j.finished_at IS NOT NULL AND j.needs_person = 0 LIMIT ?"
+                AND j.finished_at IS NOT NULL AND j.needs_person = 0 LIMIT +?"
         ))
         .bind(limit)
         .fetch_all(&self.readers)

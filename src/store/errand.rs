@@ -82,7 +82,7 @@ impl Store {
     /// Errands nobody has run yet.
     pub async fn open_errands(&self) -> Result<Vec<Errand>> {
         let rows = sqlx::query(
-            "SELECT id, task_id, base_url FROM errands WHERE answered_at IS NULL ORDER BY id LIMIT ?",
+            "SELECT id, task_id, base_url FROM errands WHERE answered_at IS NULL ORDER BY id LIMIT +?",
         )
         .bind(AT_ONCE)
         .fetch_all(&self.readers)

@@ -144,6 +144,11 @@ pub(super) fn passes(error: &sqlx::Error) -> bool {
     matches!(primary_code(error), Some(5 | 10 | 13))
 }
 
+/// SQLITE_CANTOPEN: the database or a file beside it, for any reason.
+pub(super) fn cant_open(error: &sqlx::Error) -> bool {
+    primary_code(error) == Some(14)
+}
+
 /// Whether the file is no whole database: SQLITE_CORRUPT and SQLITE_NOTADB.
 pub(super) fn is_damage(error: &sqlx::Error) -> bool {
     matches!(primary_code(error), Some(11 | 26))

@@ -126,10 +126,6 @@ fn call(r: &sqlx::sqlite::SqliteRow) -> Result<HookCall> {
     })
 }
 
-async fn anybody_waits(c: &mut SqliteConnection) -> Result<bool> {
-    Ok(sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM hooks)").fetch_one(c).await?)
-}
-
 /// Whether anybody waits for this.
 async fn is_waited_for(c: &mut SqliteConnection, event: HookEvent) -> Result<bool> {
     let any = "SELECT EXISTS (SELECT 1 FROM hooks WHERE event = ?)";
@@ -173,8 +169,7 @@ pub(super) async fn job_moved(
     at: Timestamp,
 ) -> Result<()> {
     let event = HookEvent::of(to);
-    // Mostly nobody waits for anything: one question finds out.
-    if from == to || (event.is_none() && !has_ended) || !anybody_waits(c).await? {
+    if from == to || (event.is_none() && !has_ended) {
         return Ok(());
     }
     if let Some(event) = event {

@@ -138,7 +138,7 @@ impl Store {
 
     /// Files that are recorded and not yet known to be moved, the oldest first.
     pub async fn files_to_place(&self) -> Result<Vec<InboxFile>> {
-        let rows = sqlx::query(select_file!("WHERE placed = 0 ORDER BY id LIMIT ?"))
+        let rows = sqlx::query(select_file!("WHERE placed = 0 ORDER BY id LIMIT +?"))
             .bind(AT_ONCE)
             .fetch_all(&self.readers)
             .await?;
@@ -177,7 +177,7 @@ impl Store {
 
     /// Files whose status has changed since it was written; the one written longest ago first.
     pub async fn files_to_tell(&self) -> Result<Vec<InboxFile>> {
-        let rows = sqlx::query(select_file!("WHERE told < changes AND placed = 1 ORDER BY told_at LIMIT ?"))
+        let rows = sqlx::query(select_file!("WHERE told < changes AND placed = 1 ORDER BY told_at LIMIT +?"))
             .bind(AT_ONCE)
             .fetch_all(&self.readers)
             .await?;
@@ -235,7 +235,7 @@ impl Store {
                         SELECT id FROM inbox_files f WHERE taken_at < ? AND placed = 1 AND told = changes
                             AND NOT EXISTS (SELECT 1 FROM inbox_jobs i JOIN jobs j ON j.id = i.job_id
                                             WHERE i.file_id = f.id AND j.finished_at IS NULL)
-                        ORDER BY taken_at LIMIT ?)",
+                        ORDER BY taken_at LIMIT +?)",
                 )
                 .bind(before.as_millis())
                 .bind(FORGOTTEN_AT_ONCE)

@@ -69,6 +69,11 @@ impl Earlier {
     }
 }
 
+/// Whether [`follow`] has anything to do.
+pub(super) const fn are_concerned(from: &State, to: &State) -> bool {
+    from.has_ended() || (to.has_ended() && !matches!(to, State::Done { .. }))
+}
+
 /// A job has its key until it ends provably uncharged; a task whose credits all came back is uncharged by the provider's
 /// own word. It takes the key again when it goes on, and when late evidence shows that it is paid after all. `renders`: it
 /// is about to be submitted once more.

@@ -3,7 +3,7 @@
 
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
-use super::{Result, Store, row};
+use super::{Result, Store, batch::Batch, row};
 use crate::domain::{AttemptNo, Charge, Credits, JobId, Outcome, TaskId, Timestamp, attempt::Refund};
 
 /// Sums over a part of the ledger.
@@ -215,67 +215,56 @@ pub(super) async fn spent_between(
 }
 
 /// Opens the row of an attempt, in the transaction of its intent: the estimate is held back from here on.
-pub(super) async fn reserve(
-    c: &mut SqliteConnection,
-    job: JobId,
-    n: AttemptNo,
-    now: Timestamp,
-) -> Result<()> {
-    sqlx::query(
-        "INSERT INTO ledger (job_id, n, at, type, batch, tags, estimate, charge)
-         SELECT j.id, ?, ?, j.type, b.name, j.tags, j.estimate, ?
-         FROM jobs j JOIN batches b ON b.id = j.batch_id WHERE j.id = ?",
-    )
-    .bind(n.0)
-    .bind(now.as_millis())
-    .bind(Outcome::Open.charge().as_str())
-    .bind(job.0)
-    .execute(c)
-    .await?;
-    Ok(())
+pub(super) fn reserve(batch: &mut Batch, job: JobId, n: AttemptNo, now: Timestamp) {
+    batch
+        .add(
+            "INSERT INTO ledger (job_id, n, at, type, batch, tags, estimate, charge)
+             SELECT j.id, ?, ?, j.type, b.name, j.tags, j.estimate, ?
+             FROM jobs j JOIN batches b ON b.id = j.batch_id WHERE j.id = ?",
+        )
+        .bind(n.0)
+        .bind(now.as_millis())
+        .bind(Outcome::Open.charge().as_str())
+        .bind(job.0);
 }
 
 /// Writes how an attempt counts from now on. A task id takes back what was said of a refund: the task is followed (again),
 /// and its end says what it costs. `another_task`: what was charged for the one before says nothing of this one.
-pub(super) async fn settle(
-    c: &mut SqliteConnection,
+pub(super) fn settle(
+    batch: &mut Batch,
     job: JobId,
     n: AttemptNo,
     outcome: Outcome,
     charged: Option<Credits>,
     another_task: bool,
-) -> Result<()> {
-    sqlx::query(
-        "UPDATE ledger SET charge = ?, charged = coalesce(?, CASE WHEN ? THEN NULL ELSE charged END), refunded = 0
-         WHERE job_id = ? AND n = ?",
-    )
-    .bind(outcome.charge().as_str())
-    .bind(charged.map(row::credits))
-    .bind(another_task)
-    .bind(job.0)
-    .bind(n.0)
-    .execute(c)
-    .await?;
-    Ok(())
+) {
+    batch
+        .add(
+            "UPDATE ledger SET charge = ?, charged = coalesce(?, CASE WHEN ? THEN NULL ELSE charged END), refunded = 0
+             WHERE job_id = ? AND n = ?",
+        )
+        .bind(outcome.charge().as_str())
+        .bind(charged.map(row::credits))
+        .bind(another_task)
+        .bind(job.0)
+        .bind(n.0);
 }
 
 /// The task has succeeded: where status names the final charge, it replaces what the submit's answer said.
-pub(super) async fn succeeded(
-    c: &mut SqliteConnection,
-    job: JobId,
-    task: &TaskId,
-    said: Option<Credits>,
-) -> Result<()> {
-    write_end(c, job, task, Charge::Charged, said, Credits::ZERO).await
+pub(super) fn succeeded(batch: &mut Batch, job: JobId, task: &TaskId, said: Option<Credits>) {
+    write_end(batch, job, task, Charge::Charged, said, Credits::ZERO);
 }
 
 /// The task has failed: what the provider does not keep of its charge is free for the budget again.
 pub(super) async fn failed(
     c: &mut SqliteConnection,
+    batch: &mut Batch,
     job: JobId,
     task: &TaskId,
     said: Option<Credits>,
 ) -> Result<()> {
+    // With what the same step has said of the attempt.
+    batch.run(c).await?;
     let Some(counted) = counted(c, job, task).await? else { return Ok(()) };
     let (charge, charged, refunded) = match Refund::of(counted, said) {
         Refund::Whole => (Charge::Free, counted, counted),
@@ -283,30 +272,29 @@ pub(super) async fn failed(
         Refund::NotConfirmed { said } => (Charge::Charged, said, Credits::ZERO),
         Refund::Unsaid => return Ok(()),
     };
-    write_end(c, job, task, charge, Some(charged), refunded).await
+    write_end(batch, job, task, charge, Some(charged), refunded);
+    Ok(())
 }
 
-async fn write_end(
-    c: &mut SqliteConnection,
+fn write_end(
+    batch: &mut Batch,
     job: JobId,
     task: &TaskId,
     charge: Charge,
     charged: Option<Credits>,
     refunded: Credits,
-) -> Result<()> {
-    sqlx::query(
-        "UPDATE ledger SET charge = ?, charged = coalesce(?, charged), refunded = ?
-         WHERE job_id = ? AND n IN (SELECT n FROM attempts WHERE job_id = ? AND task_id = ?)",
-    )
-    .bind(charge.as_str())
-    .bind(charged.map(row::credits))
-    .bind(row::credits(refunded))
-    .bind(job.0)
-    .bind(job.0)
-    .bind(task.as_str())
-    .execute(c)
-    .await?;
-    Ok(())
+) {
+    batch
+        .add(
+            "UPDATE ledger SET charge = ?, charged = coalesce(?, charged), refunded = ?
+             WHERE job_id = ? AND n IN (SELECT n FROM attempts WHERE job_id = ? AND task_id = ?)",
+        )
+        .bind(charge.as_str())
+        .bind(charged.map(row::credits))
+        .bind(row::credits(refunded))
+        .bind(job.0)
+        .bind(job.0)
+        .bind(task.as_str());
 }
 
 async fn counted(c: &mut SqliteConnection, job: JobId, task: &TaskId) -> Result<Option<Credits>> {
@@ -322,18 +310,16 @@ async fn counted(c: &mut SqliteConnection, job: JobId, task: &TaskId) -> Result<
 }
 
 /// At `done` the charge replaces what earlier `INTERNAL_ERROR`s held back.
-pub(super) async fn free_internal_errors(c: &mut SqliteConnection, job: JobId) -> Result<()> {
-    sqlx::query(
-        "UPDATE ledger SET charge = ? WHERE job_id = ?
-             AND n IN (SELECT n FROM attempts WHERE job_id = ? AND outcome = ?)",
-    )
-    .bind(Charge::Free.as_str())
-    .bind(job.0)
-    .bind(job.0)
-    .bind(Outcome::InternalError.as_str())
-    .execute(c)
-    .await?;
-    Ok(())
+pub(super) fn free_internal_errors(batch: &mut Batch, job: JobId) {
+    // The outcome's word stands here as in the partial index that finds it.
+    batch
+        .add(
+            "UPDATE ledger SET charge = ? WHERE job_id = ?
+             AND n IN (SELECT n FROM attempts WHERE job_id = ? AND outcome = 'internal_error')",
+        )
+        .bind(Charge::Free.as_str())
+        .bind(job.0)
+        .bind(job.0);
 }
 
 /// Whether any attempt of a job may have cost something that did not come back.

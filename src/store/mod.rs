@@ -8,7 +8,7 @@
 //! | [`inspect`] | a look at a database that changes nothing |
 //! | [`prune`] | old jobs that carry no open money are forgotten |
 //! | [`writer`] | one writer that commits many waiting operations in one transaction |
-//! | [`step`] | the one write path: an event moves a job, with its history row |
+//! | [`step`] | the one write path: an event moves a job, with its history row; `batch` takes it to SQLite in one piece |
 //! | [`enqueue`] | new jobs, not twice by accident; [`packed`] is how they wait for it |
 //! | `keys` | who holds a key, and who gets it back |
 //! | [`inbox`] | files of the watched folder, with their jobs |
@@ -32,6 +32,7 @@
 //!
 //! It must not decide: every choice is a function of `domain`.
 
+mod batch;
 pub mod budget;
 pub mod census;
 pub mod control;
@@ -130,5 +131,25 @@ impl Store {
     /// The vital signs of this process: every part of it has a handle to the store.
     pub fn vitals(&self) -> &Arc<Vitals> {
         &self.vitals
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    /// SQLite looks at the value behind a bare `LIMIT ?` to plan by it, and so prepares such a statement anew at every
+    /// call (`sqlite3ExprIsInteger`): for a claim or a look that took longer than the statement itself. A plus ends that.
+    #[test]
+    fn no_limit_makes_sqlite_prepare_a_statement_at_every_call() {
+        let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store");
+        let bare = concat!("LIMIT", " ?");
+        let mut limits = 0;
+        for file in std::fs::read_dir(here).unwrap() {
+            let path = file.unwrap().path();
+            let text = std::fs::read_to_string(&path).unwrap();
+            limits += text.matches("LIMIT +?").count();
+            let without_this = text.replace("bare `LIMIT ?`", "");
+            assert!(!without_this.contains(bare), "{}: say LIMIT +?", path.display());
+        }
+        assert!(limits > 10, "the test reads the right files");
     }
 }

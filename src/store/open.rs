@@ -1,5 +1,5 @@
 //! Opening the database: options set, read back and refused when different; SQLite's version asserted; the schema
-//! checked. Only `run` migrates an older schema; any verb may create a fresh database.
+//! checked. Only `run` migrates an older schema; any verb may create a fresh database, or end the making of one.
 
 use std::{
     error::Error,
@@ -22,7 +22,7 @@ use tracing::warn;
 use super::{
     Bells, Result, Store, StoreError,
     copy::copy,
-    error::{is_damage, passes},
+    error::{cant_open, is_damage, passes},
     writer::Writer,
 };
 use crate::{
@@ -177,9 +177,7 @@ impl Store {
 /// and two first starts at once would collide.
 async fn prepare(path: &Path, options: &SqliteConnectOptions, access: Access) -> Result<SqliteConnection> {
     let file = |e: io::Error| match e.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            OpenError::NotNow { path: path.to_owned(), why: e.to_string() }
-        }
+        _ if disk::passes(&e) => OpenError::NotNow { path: path.to_owned(), why: e.to_string() },
         ErrorKind::PermissionDenied => OpenError::Denied { path: path.to_owned(), why: e.to_string() },
         _ => OpenError::File { path: path.to_owned(), why: e.to_string() },
     };
@@ -201,15 +199,17 @@ async fn prepare(path: &Path, options: &SqliteConnectOptions, access: Access) ->
     if found > known {
         return Err(OpenError::NewerSchema { path: path.to_owned(), found, known }.into());
     }
-    if found > 0 && found < known {
+    // Nothing was ever in it, so it needs no daemon and no copy.
+    let fresh = found == 0 || was_cut(&mut connection).await?;
+    if found < known && !fresh {
         if access == Access::Use {
             return Err(OpenError::OlderSchema { path: path.to_owned(), found, known }.into());
         }
         copy_before_migration(path, &mut connection, found).await?;
     }
-    if found < known {
+    if found < known || fresh {
         MIGRATIONS.run_direct(None, &mut connection, false).await.map_err(|e| open_failed(path, &e))?;
-        // Pragmas take no parameters, so the numbers are in the text; 1263291975 is APPLICATION_ID.
+        // Last: see `was_cut`. Pragmas take no parameters, so the numbers are in the text; 1263291975 is APPLICATION_ID.
         sqlx::query("PRAGMA application_id = 1263291975").execute(&mut connection).await?;
     }
     drop(lock);
@@ -228,7 +228,11 @@ fn open_failed(path: &Path, e: &(dyn Error + 'static)) -> OpenError {
     let causes: Vec<_> = std::iter::successors(Some(e), |&cause| cause.source())
         .filter_map(|cause| cause.downcast_ref())
         .collect();
-    if causes.iter().any(|cause| passes(cause)) {
+    // SQLite does not say why a file could not be opened. Where the place is as it should be, the moment was not: a disk
+    // may be too full for the log.
+    let in_place =
+        || path.is_file() && path.parent().is_some_and(|dir| disk::space::check_writable(dir).is_ok());
+    if causes.iter().any(|cause| passes(cause) || (cant_open(cause) && in_place())) {
         OpenError::NotNow { path, why }
     } else if causes.iter().any(|cause| is_damage(cause)) {
         OpenError::Damaged { path, why }
@@ -311,6 +315,12 @@ pub(super) async fn schema_of(path: &Path, connection: &mut SqliteConnection) ->
     let version: Option<i64> =
         sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations").fetch_one(connection).await?;
     Ok(version.unwrap_or(0))
+}
+
+/// Whether the making of a database was cut between two migrations: its number comes after them, and no job before it.
+async fn was_cut(connection: &mut SqliteConnection) -> Result<bool> {
+    let number: i64 = sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut *connection).await?;
+    Ok(number == 0 && sqlx::query("SELECT 1 FROM jobs LIMIT 1").fetch_optional(connection).await?.is_none())
 }
 
 /// A copy beside the database, named after the schema it has. One that an earlier start made is older, and replaced.

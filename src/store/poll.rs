@@ -5,9 +5,11 @@ use std::{collections::HashSet, time::Duration};
 use sqlx::SqliteConnection;
 
 use super::{
-    Result, Store, StoreError, control, render_times,
+    Result, Store,
+    batch::Batch,
+    control, render_times,
     row::{self, select_job},
-    step::{Fence, Step, step},
+    step::{Fence, Step, step_in},
     writer::Ring,
 };
 use crate::domain::{
@@ -38,19 +40,24 @@ impl Store {
         now: Timestamp,
     ) -> Result<Due> {
         let rows = sqlx::query(select_job!(
-            "WHERE j.lane = 'poll' AND (j.due_at <= ? OR j.due_at > ?) ORDER BY j.due_at LIMIT ?"
+            "WHERE j.lane = 'poll' AND (j.due_at <= ? OR j.due_at > ?) ORDER BY j.due_at LIMIT +?"
         ))
         .bind(now.as_millis())
         .bind((now + longest_wait).as_millis())
         .bind(i64::try_from(limit + busy.len()).unwrap_or(i64::MAX))
         .fetch_all(&self.readers)
         .await?;
+        let due = free(&rows, limit, busy, None)?;
+        // Hands that are full now look again when one is free, whatever is due until then.
+        if due.jobs.len() == limit {
+            return Ok(due);
+        }
         let next: Option<i64> =
             sqlx::query_scalar("SELECT min(due_at) FROM jobs WHERE lane = 'poll' AND due_at > ?")
                 .bind(now.as_millis())
                 .fetch_one(&self.readers)
                 .await?;
-        free(&rows, limit, busy, next)
+        Ok(Due { next_at: next.map(Timestamp::from_millis), ..due })
     }
 
     /// Commits what a status call showed, if the job is still as it was read. `no_fresh_link` counts as a failed try of
@@ -102,39 +109,37 @@ async fn settle(
         control::set_hold(c, ring, &Hold::new(*name, why.clone(), now)).await?;
     }
     // The look itself changes nothing that a person's command could conflict with: it does not raise the version.
-    let seen = sqlx::query(
-        "UPDATE jobs SET polls = polls + 1, due_at = ?, running_at = coalesce(?, running_at) WHERE id = ? AND version = ?",
-    )
-    .bind(plan.due_at.as_millis())
-    .bind(plan.running.then_some(now.as_millis()))
-    .bind(job.0)
-    .bind(read.0)
-    .execute(&mut *c)
-    .await?
-    .rows_affected();
-    if seen == 0 {
-        return Err(StoreError::Stale { job });
-    }
+    let mut batch = Batch::default();
+    batch
+        .add_fenced(
+            job,
+            "UPDATE jobs SET polls = polls + 1, due_at = ?, running_at = coalesce(?, running_at) WHERE id = ? AND version = ?",
+        )
+        .bind(plan.due_at.as_millis())
+        .bind(plan.running.then_some(now.as_millis()))
+        .bind(job.0)
+        .bind(read.0);
     let Some(event) = &plan.event else {
+        batch.run(c).await?;
         ring.lane(Lane::Poll);
         return Ok(());
     };
     match event {
         Event::Succeeded { .. } => {
-            render_times::remember(c, job, now).await?;
-            insert_outputs(c, job, &plan.urls).await?;
-            record_links(c, job, now).await?;
+            render_times::remember(&mut batch, job, now);
+            insert_outputs(&mut batch, job, &plan.urls);
+            record_links(&mut batch, job, now);
         }
         Event::LinkRenewed => {
-            renew_outputs(c, job, &plan.urls).await?;
-            record_links(c, job, now).await?;
+            renew_outputs(&mut batch, job, &plan.urls);
+            record_links(&mut batch, job, now);
         }
         _ => {}
     }
     let due_at = Some(plan.due_at);
     let fence = Fence::Version(read);
-    step(c, ring, &Step { job, fence, event, at: now, due_at, error: None, note }).await?;
-    Ok(())
+    step_in(c, ring, &mut batch, &Step { job, fence, event, at: now, due_at, error: None, note }).await?;
+    batch.run(c).await
 }
 
 async fn count_failures(c: &mut SqliteConnection, job: JobId, why: &Failure, now: Timestamp) -> Result<()> {
@@ -154,43 +159,34 @@ async fn count_failures(c: &mut SqliteConnection, job: JobId, why: &Failure, now
     Ok(())
 }
 
-async fn insert_outputs(c: &mut SqliteConnection, job: JobId, urls: &[String]) -> Result<()> {
+fn insert_outputs(batch: &mut Batch, job: JobId, urls: &[String]) {
     // After a retry the rows are there: a video that is published stays so, the others start over with the new link.
-    for (idx, url) in urls.iter().enumerate() {
-        sqlx::query(
-            "INSERT INTO outputs (job_id, idx, url) VALUES (?, ?, ?)
-             ON CONFLICT (job_id, idx) DO UPDATE
-                SET url = excluded.url, failures = 0, failing_since = NULL, cleared_at = NULL",
-        )
-        .bind(job.0)
-        .bind(i64::try_from(idx).unwrap_or(i64::MAX))
-        .bind(url)
-        .execute(&mut *c)
-        .await?;
+    for (idx, url) in (0_i64..).zip(urls) {
+        batch
+            .add(
+                "INSERT INTO outputs (job_id, idx, url) VALUES (?, ?, ?)
+                 ON CONFLICT (job_id, idx) DO UPDATE
+                    SET url = excluded.url, failures = 0, failing_since = NULL, cleared_at = NULL",
+            )
+            .bind(job.0)
+            .bind(idx)
+            .bind(url.as_str());
     }
-    Ok(())
 }
 
 /// From now on the links grow old.
-async fn record_links(c: &mut SqliteConnection, job: JobId, now: Timestamp) -> Result<()> {
-    sqlx::query("UPDATE jobs SET linked_at = ? WHERE id = ?")
-        .bind(now.as_millis())
-        .bind(job.0)
-        .execute(c)
-        .await?;
-    Ok(())
+fn record_links(batch: &mut Batch, job: JobId, now: Timestamp) {
+    batch.add("UPDATE jobs SET linked_at = ? WHERE id = ?").bind(now.as_millis()).bind(job.0);
 }
 
 /// Fresh links for the videos that are there already. The clock of `download.give_up` goes on: a fresh link alone is
 /// no progress.
-async fn renew_outputs(c: &mut SqliteConnection, job: JobId, urls: &[String]) -> Result<()> {
-    for (idx, url) in urls.iter().enumerate() {
-        sqlx::query("UPDATE outputs SET url = ? WHERE job_id = ? AND idx = ?")
-            .bind(url)
+fn renew_outputs(batch: &mut Batch, job: JobId, urls: &[String]) {
+    for (idx, url) in (0_i64..).zip(urls) {
+        batch
+            .add("UPDATE outputs SET url = ? WHERE job_id = ? AND idx = ?")
+            .bind(url.as_str())
             .bind(job.0)
-            .bind(i64::try_from(idx).unwrap_or(i64::MAX))
-            .execute(&mut *c)
-            .await?;
+            .bind(idx);
     }
-    Ok(())
 }

@@ -72,7 +72,7 @@ impl Store {
         let ids: Vec<i64> = sqlx::query_scalar(concat!(
             "SELECT j.id FROM jobs j WHERE j.id > ?2 AND ",
             forgettable!(),
-            " ORDER BY j.id LIMIT ?3"
+            " ORDER BY j.id LIMIT +?3"
         ))
         .bind(before.as_millis())
         .bind(after.0)

@@ -31,12 +31,12 @@ pub struct Pulse {
 macro_rules! counts {
     () => {
         "SELECT
-            (SELECT count(*) FROM (SELECT 1 FROM jobs WHERE in_flight = 1 LIMIT ?1)) AS in_flight,
-            (SELECT count(*) FROM (SELECT 1 FROM jobs WHERE lane = 'download' LIMIT ?1)) AS downloading,
-            (SELECT count(*) FROM (SELECT 1 FROM jobs WHERE lane = 'submit' LIMIT ?1)) AS queued,
-            (SELECT count(*) FROM (SELECT DISTINCT job_id FROM ledger WHERE charge = 'in_doubt' LIMIT ?1))
+            (SELECT count(*) FROM (SELECT 1 FROM jobs WHERE in_flight = 1 LIMIT +?1)) AS in_flight,
+            (SELECT count(*) FROM (SELECT 1 FROM jobs WHERE lane = 'download' LIMIT +?1)) AS downloading,
+            (SELECT count(*) FROM (SELECT 1 FROM jobs WHERE lane = 'submit' LIMIT +?1)) AS queued,
+            (SELECT count(*) FROM (SELECT DISTINCT job_id FROM ledger WHERE charge = 'in_doubt' LIMIT +?1))
                 AS in_doubt,
-            (SELECT count(*) FROM (SELECT 1 FROM jobs WHERE needs_person = 1 AND state <> 'in_doubt' LIMIT ?1))
+            (SELECT count(*) FROM (SELECT 1 FROM jobs WHERE needs_person = 1 AND state <> 'in_doubt' LIMIT +?1))
                 AS stuck"
     };
 }

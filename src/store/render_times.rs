@@ -2,9 +2,9 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{Row, sqlite::SqliteRow};
 
-use super::{Result, Store, StoreError, row};
+use super::{Result, Store, StoreError, batch::Batch, row};
 use crate::domain::{JobId, JobType, RenderKind, RenderTime, Timestamp, schedule::REMEMBERED};
 
 impl Store {
@@ -49,38 +49,28 @@ impl Store {
 /// Keeps how long a job's task took, by a look at `now` that saw it done; in the same transaction, before its videos are
 /// inserted: a task that had some was done at an earlier look (a `retry` asks again), and is not counted twice. Nothing is
 /// kept either where a clock that jumped makes the end older than the submit.
-pub(super) async fn remember(c: &mut SqliteConnection, job: JobId, now: Timestamp) -> Result<()> {
-    let kept = sqlx::query(
-        "INSERT INTO render_times (type, duration, after_ms, by_ms, at)
-         SELECT j.type, coalesce(json_extract(j.request, '$.duration'), 0),
-            max(0, coalesce(j.running_at - a.started_at, 0)), ?1 - a.started_at, ?1
-         FROM jobs j JOIN attempts a ON a.job_id = j.id AND a.task_id = j.task_id
-         WHERE j.id = ?2 AND ?1 - a.started_at >= max(0, coalesce(j.running_at - a.started_at, 0))
-            AND NOT EXISTS (SELECT 1 FROM outputs o WHERE o.job_id = j.id)",
-    )
-    .bind(now.as_millis())
-    .bind(job.0)
-    .execute(&mut *c)
-    .await?;
-    if kept.rows_affected() == 1 {
-        forget_older(c, kept.last_insert_rowid()).await?;
-    }
-    Ok(())
-}
-
-/// What falls out of the newest ones of the kind of this row.
-async fn forget_older(c: &mut SqliteConnection, newest: i64) -> Result<()> {
-    sqlx::query(
-        "DELETE FROM render_times WHERE id IN (
-            SELECT old.id FROM render_times new
-            JOIN render_times old ON old.type = new.type AND old.duration = new.duration
-            WHERE new.id = ? ORDER BY old.id DESC LIMIT -1 OFFSET ?)",
-    )
-    .bind(newest)
-    .bind(i64::try_from(REMEMBERED).unwrap_or(i64::MAX))
-    .execute(c)
-    .await?;
-    Ok(())
+pub(super) fn remember(batch: &mut Batch, job: JobId, now: Timestamp) {
+    batch
+        .add(
+            "INSERT INTO render_times (type, duration, after_ms, by_ms, at)
+             SELECT type, duration, after_ms, by_ms, at FROM (
+                SELECT j.id, j.type, coalesce(json_extract(j.request, '$.duration'), 0) AS duration,
+                    max(0, coalesce(j.running_at - a.started_at, 0)) AS after_ms, now.at - a.started_at AS by_ms, now.at
+                FROM (SELECT ? AS at) now, jobs j JOIN attempts a ON a.job_id = j.id AND a.task_id = j.task_id
+                WHERE j.id = ?) seen
+             WHERE by_ms >= after_ms AND NOT EXISTS (SELECT 1 FROM outputs o WHERE o.job_id = seen.id)",
+        )
+        .bind(now.as_millis())
+        .bind(job.0);
+    // What falls out of the newest ones of the kind of the newest.
+    batch
+        .add(
+            "DELETE FROM render_times WHERE id IN (
+                SELECT old.id FROM render_times new
+                JOIN render_times old ON old.type = new.type AND old.duration = new.duration
+                WHERE new.id = (SELECT max(id) FROM render_times) ORDER BY old.id DESC LIMIT -1 OFFSET ?)",
+        )
+        .bind(i64::try_from(REMEMBERED).unwrap_or(i64::MAX));
 }
 
 fn render_time(r: &SqliteRow) -> Result<(RenderKind, RenderTime)> {

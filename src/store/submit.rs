@@ -7,15 +7,16 @@ use sqlx::{Row, SqliteConnection};
 
 use super::{
     Result, Store,
+    batch::Batch,
     budget::{self, Budget, Spent},
     control, hook, ledger, row,
-    step::{Fence, Moved, Step, step},
+    step::{Fence, Moved, Step, step_in},
     writer::Ring,
 };
 use crate::domain::{
     AttemptNo, Credits, Event, JobId, Timestamp,
     evidence::Evidence,
-    gate::{Admission, Flight, GatePolicy},
+    gate::{Admission, Flight, Gate, GatePolicy},
     hold::{Hold, HoldName},
     job::Version,
     key::hex,
@@ -74,42 +75,36 @@ impl Store {
         day: Timestamp,
     ) -> Result<Claimed> {
         // Most looks find nothing: they cost a read, not a transaction.
-        if !self.anything_to_submit(now).await? {
-            return Ok(Claimed { intents: Vec::new(), next_at: self.next_submit(now).await? });
+        let (is_due, next_at) = self.when_to_submit(now).await?;
+        if !is_due {
+            return Ok(Claimed { intents: Vec::new(), next_at });
         }
         let policy = policy.clone();
         self.write(move |c, ring| Box::pin(async move { claim(c, ring, workers, &policy, now, day).await }))
             .await
     }
 
-    async fn anything_to_submit(&self, now: Timestamp) -> Result<bool> {
+    /// Whether anything is due, and when something will be by time alone.
+    async fn when_to_submit(&self, now: Timestamp) -> Result<(bool, Option<Timestamp>)> {
         // Each by a partial index, whose very words these are: what a person scheduled, and what klingd put off.
-        let due: i64 = sqlx::query_scalar(
+        let r = sqlx::query(
             "SELECT EXISTS (SELECT 1 FROM jobs WHERE lane = 'submit' AND due_at IS not_before AND due_at <= ?1)
                  OR EXISTS (SELECT 1 FROM jobs WHERE lane = 'submit' AND due_at IS NOT not_before
                             AND due_at <= ?1)
                  OR EXISTS (SELECT 1 FROM jobs WHERE lane = 'submit' AND due_at IS NOT not_before
-                            AND due_at > ?2 AND coalesce(not_before, ?1) <= ?1)",
+                            AND due_at > ?2 AND coalesce(not_before, ?1) <= ?1) AS is_due,
+                (SELECT min(due_at) FROM (
+                    SELECT min(due_at) AS due_at FROM jobs
+                    WHERE lane = 'submit' AND due_at IS not_before AND due_at > ?1
+                    UNION ALL
+                    SELECT min(due_at) FROM jobs
+                    WHERE lane = 'submit' AND due_at IS NOT not_before AND due_at > ?1)) AS next_at",
         )
         .bind(now.as_millis())
         .bind((now + LONGEST_DEFERRAL).as_millis())
         .fetch_one(&self.readers)
         .await?;
-        Ok(due == 1)
-    }
-
-    async fn next_submit(&self, now: Timestamp) -> Result<Option<Timestamp>> {
-        let next: Option<i64> = sqlx::query_scalar(
-            "SELECT min(due_at) FROM (
-                SELECT min(due_at) AS due_at FROM jobs
-                WHERE lane = 'submit' AND due_at IS not_before AND due_at > ?1
-                UNION ALL
-                SELECT min(due_at) FROM jobs WHERE lane = 'submit' AND due_at IS NOT not_before AND due_at > ?1)",
-        )
-        .bind(now.as_millis())
-        .fetch_one(&self.readers)
-        .await?;
-        Ok(next.map(Timestamp::from_millis))
+        Ok((r.try_get("is_due")?, row::time(&r, "next_at")?))
     }
 
     /// Commits the outcome of an attempt with its evidence, what the gate learned and the hold it asks for. The fence
@@ -159,8 +154,7 @@ async fn claim(
             in_force.iter().flat_map(|h| [h.until, h.probe_at]).flatten().filter(|t| *t > now).min();
         return Ok(Claimed { intents: Vec::new(), next_at });
     }
-    let gate = control::gate(c).await?;
-    let flight = flight(c, now).await?;
+    let (gate, flight) = gate_and_flight(c, now).await?;
     let free = match gate.admits(flight, &policy.gate, now) {
         Admission::Go(free) => free.min(workers),
         Admission::ClosedUntil(until) => return Ok(Claimed { intents: Vec::new(), next_at: Some(until) }),
@@ -237,7 +231,7 @@ macro_rules! next_due {
          FROM jobs j INDEXED BY jobs_to_submit WHERE lane = 'submit'
             AND (due_at <= ?1 OR (due_at > ?2 AND due_at IS NOT not_before AND coalesce(not_before, ?1) <= ?1))
             AND estimate <= ?3 AND (max_credits IS NULL OR estimate <= max_credits)
-         ORDER BY priority DESC, id LIMIT ?4"
+         ORDER BY priority DESC, id LIMIT +?4"
     };
 }
 
@@ -277,34 +271,30 @@ async fn intend(
 ) -> Result<Intent> {
     let attempt = AttemptNo(job.last_attempt + 1);
     let body = job.request.into_bytes();
-    sqlx::query(
-        "INSERT INTO attempts (job_id, n, started_at, request, request_sha256, base_url, key_fingerprint, outcome)
-         VALUES (?, ?, ?, ?, ?, ?, ?, 'open')",
-    )
-    .bind(job.id.0)
-    .bind(attempt.0)
-    .bind(now.as_millis())
-    .bind(&body)
-    .bind(hex(&Sha256::digest(&body)))
-    .bind(&policy.base_url)
-    .bind(&policy.key_fingerprint)
-    .execute(&mut *c)
-    .await?;
-    ledger::reserve(c, job.id, attempt, now).await?;
+    let mut batch = Batch::default();
+    batch
+        .add(
+            "INSERT INTO attempts (job_id, n, started_at, request, request_sha256, base_url, key_fingerprint, outcome)
+             VALUES (?, ?, ?, ?, ?, ?, ?, 'open')",
+        )
+        .bind(job.id.0)
+        .bind(attempt.0)
+        .bind(now.as_millis())
+        .bind(body.as_slice())
+        .bind(hex(&Sha256::digest(&body)))
+        .bind(policy.base_url.as_str())
+        .bind(policy.key_fingerprint.as_str());
+    ledger::reserve(&mut batch, job.id, attempt, now);
     let event = Event::SubmitStarted { attempt };
     let fence = Fence::Version(job.version);
-    step(
-        c,
-        ring,
-        &Step { job: job.id, fence, event: &event, at: now, due_at: None, error: None, note: None },
-    )
-    .await?;
-    sqlx::query("UPDATE jobs SET base_url = ?, key_fingerprint = ? WHERE id = ?")
-        .bind(&policy.base_url)
-        .bind(&policy.key_fingerprint)
-        .bind(job.id.0)
-        .execute(c)
-        .await?;
+    let step = Step { job: job.id, fence, event: &event, at: now, due_at: None, error: None, note: None };
+    step_in(c, ring, &mut batch, &step).await?;
+    batch
+        .add("UPDATE jobs SET base_url = ?, key_fingerprint = ? WHERE id = ?")
+        .bind(policy.base_url.as_str())
+        .bind(policy.key_fingerprint.as_str())
+        .bind(job.id.0);
+    batch.run(c).await?;
     Ok(Intent {
         job: job.id,
         attempt,
@@ -318,22 +308,21 @@ async fn intend(
 async fn settle(c: &mut SqliteConnection, ring: &mut Ring, o: &SubmitOutcome) -> Result<Moved> {
     // The raw answer goes into the row of its attempt with the step it caused. When the step is refused both are undone,
     // and the caller still has the answer: it goes to the spool.
-    sqlx::query("UPDATE attempts SET evidence = ?, answered_at = ? WHERE job_id = ? AND n = ?")
+    let mut batch = Batch::default();
+    batch
+        .add("UPDATE attempts SET evidence = ?, answered_at = ? WHERE job_id = ? AND n = ?")
         .bind(serde_json::to_string(&o.evidence)?)
         .bind(o.now.as_millis())
         .bind(o.job.0)
-        .bind(o.attempt.0)
-        .execute(&mut *c)
-        .await?;
+        .bind(o.attempt.0);
     let mut event = o.plan.event.clone();
     if let Event::Accepted { task, .. } = &event
         && let Some(owner) = owner(c, task, o.job, o.attempt).await?
     {
         event = claimed_twice(o.attempt, task, owner);
     }
-    let Flight { on_the_wire, tasks } = flight(c, o.now).await?;
+    let (gate, Flight { on_the_wire, tasks }) = gate_and_flight(c, o.now).await?;
     let others = Flight { on_the_wire: on_the_wire.saturating_sub(1), tasks };
-    let gate = control::gate(c).await?;
     let heard = gate.hear(o.plan.gate, o.plan.retry_after, others, &o.gate, o.now, o.dice);
     if heard != gate {
         control::keep_gate(c, &heard).await?;
@@ -344,26 +333,25 @@ async fn settle(c: &mut SqliteConnection, ring: &mut Ring, o: &SubmitOutcome) ->
         control::set_hold(c, ring, &hold).await?;
     }
     if matches!(event, Event::Accepted { .. }) {
-        control::lift_by_acceptance(c).await?;
+        control::lift_by_acceptance(&mut batch);
     }
     let due_at = match event {
         Event::SubmitDeferred { .. } => o.plan.due_at.max(not_before(c, o.job).await?),
         _ => o.plan.due_at,
     };
     let (job, at, error, note) = (o.job, o.now, o.plan.error.clone(), o.note.clone());
-    let fence = Fence::Attempt;
-    let moved =
-        step(c, ring, &Step { job, fence, event: &event, at, due_at: Some(due_at), error, note }).await?;
+    let step = Step { job, fence: Fence::Attempt, event: &event, at, due_at: Some(due_at), error, note };
+    let moved = step_in(c, ring, &mut batch, &step).await?;
     if let Event::Accepted { task, .. } = &event
         && moved.to.task() != Some(task)
     {
         let note = format!("task {task} of attempt {} is paid too, and not followed", o.attempt);
-        sqlx::query("UPDATE jobs SET notes = json_insert(notes, '$[#]', ?) WHERE id = ?")
+        batch
+            .add("UPDATE jobs SET notes = json_insert(notes, '$[#]', ?) WHERE id = ?")
             .bind(note)
-            .bind(job.0)
-            .execute(c)
-            .await?;
+            .bind(job.0);
     }
+    batch.run(c).await?;
     Ok(moved)
 }
 
@@ -385,36 +373,34 @@ pub(super) async fn owner(
     job: JobId,
     attempt: AttemptNo,
 ) -> Result<Option<JobId>> {
-    let by_attempt: Option<i64> =
-        sqlx::query_scalar("SELECT job_id FROM attempts WHERE task_id = ? AND NOT (job_id = ? AND n = ?)")
-            .bind(task.as_str())
-            .bind(job.0)
-            .bind(attempt.0)
-            .fetch_optional(&mut *c)
-            .await?;
-    let by_job: Option<i64> = sqlx::query_scalar("SELECT id FROM jobs WHERE task_id = ? AND id <> ?")
-        .bind(task.as_str())
-        .bind(job.0)
-        .fetch_optional(c)
-        .await?;
-    Ok(by_attempt.or(by_job).map(JobId))
+    let owner: Option<i64> = sqlx::query_scalar(
+        "SELECT coalesce((SELECT job_id FROM attempts WHERE task_id = ?1 AND NOT (job_id = ?2 AND n = ?3)),
+            (SELECT id FROM jobs WHERE task_id = ?1 AND id <> ?2))",
+    )
+    .bind(task.as_str())
+    .bind(job.0)
+    .bind(attempt.0)
+    .fetch_one(c)
+    .await?;
+    Ok(owner.map(JobId))
 }
 
 /// A task this old holds no slot any more, whatever its status says: renders take minutes, hours at worst, and an end that
 /// klingd does not know by name must not stop the queue for ever.
 const LONGEST_RENDER: Duration = Duration::from_secs(24 * 3600);
 
-/// Posts on the wire, and tasks in flight.
-async fn flight(c: &mut SqliteConnection, now: Timestamp) -> Result<Flight> {
+/// The gate's memory; posts on the wire, and tasks in flight.
+async fn gate_and_flight(c: &mut SqliteConnection, now: Timestamp) -> Result<(Gate, Flight)> {
     let r = sqlx::query(
-        "SELECT count(*) FILTER (WHERE state = 'submitting') AS wire,
+        "SELECT (SELECT data FROM gate WHERE id = 1) AS gate, count(*) FILTER (WHERE state = 'submitting') AS wire,
             count(*) FILTER (WHERE state <> 'submitting' AND coalesce(submitted_at, ?1) >= ?1) AS tasks
          FROM jobs WHERE in_flight = 1",
     )
     .bind((now - LONGEST_RENDER).as_millis())
     .fetch_one(c)
     .await?;
-    Ok(Flight { on_the_wire: row::narrow(&r, "wire")?, tasks: row::narrow(&r, "tasks")? })
+    let flight = Flight { on_the_wire: row::narrow(&r, "wire")?, tasks: row::narrow(&r, "tasks")? };
+    Ok((control::gate_of(r.try_get("gate")?)?, flight))
 }
 
 #[cfg(test)]

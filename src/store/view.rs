@@ -305,7 +305,7 @@ impl Store {
     pub async fn open_doubts(&self) -> Result<Vec<JobId>> {
         let ids: Vec<i64> = sqlx::query_scalar(
             "SELECT DISTINCT l.job_id FROM ledger l JOIN jobs j ON j.id = l.job_id
-             WHERE l.charge = 'in_doubt' AND j.state <> 'in_doubt' ORDER BY l.job_id LIMIT ?",
+             WHERE l.charge = 'in_doubt' AND j.state <> 'in_doubt' ORDER BY l.job_id LIMIT +?",
         )
         .bind(RECENT)
         .fetch_all(&self.readers)
@@ -318,7 +318,7 @@ impl Store {
         let ids: Vec<i64> = sqlx::query_scalar(
             "SELECT DISTINCT a.job_id FROM attempts a JOIN ledger l USING (job_id, n) JOIN jobs j ON j.id = a.job_id
              WHERE a.outcome = 'internal_error' AND l.charge = 'reserved' AND j.finished_at IS NOT NULL
-             ORDER BY a.job_id LIMIT ?",
+             ORDER BY a.job_id LIMIT +?",
         )
         .bind(RECENT)
         .fetch_all(&self.readers)
@@ -329,7 +329,7 @@ impl Store {
     /// Jobs with a task that is paid and that they never followed; the oldest [`UNFOLLOWED`].
     pub async fn unfollowed(&self) -> Result<Vec<JobId>> {
         let ids: Vec<i64> = sqlx::query_scalar(
-            "SELECT DISTINCT job_id FROM attempts WHERE unfollowed = 1 ORDER BY job_id LIMIT ?",
+            "SELECT DISTINCT job_id FROM attempts WHERE unfollowed = 1 ORDER BY job_id LIMIT +?",
         )
         .bind(UNFOLLOWED)
         .fetch_all(&self.readers)

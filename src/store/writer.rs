@@ -29,6 +29,10 @@ const IDLE: Duration = Duration::from_secs(1);
 /// A log that is no burden to anybody: emptying it after each poll of a quiet night would only wear the disk.
 const SHORT_LOG_BYTES: u64 = 1024 * 1024;
 
+/// IMMEDIATE: a transaction that reads first and writes later would fail at once when another process wrote between.
+const BEGIN: &str = "BEGIN IMMEDIATE";
+const BEGIN_SEVERAL: &str = "BEGIN IMMEDIATE; SAVEPOINT operation";
+
 /// Whom a group's commit concerns; rung after it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ring {
@@ -250,9 +254,11 @@ impl Writer {
         }
     }
 
-    /// After a failed commit SQLite has rolled back by itself. sqlx does not notice, counts the transaction as open and
-    /// begins none on this connection any more: the next group, for which room was made meanwhile, needs another one.
+    /// After a failed commit the next group, for which room may have been made meanwhile, gets another connection: what
+    /// the failure left in this one is nobody's to guess.
     async fn connect_again(&mut self) {
+        // Nothing to roll back is what SQLite says when it has done so by itself.
+        sqlx::query("ROLLBACK").execute(&mut self.connection).await.ok();
         let path = self.options.get_filename().to_owned();
         match connect(&path, &self.options).await {
             Ok(connection) => self.connection = connection,
@@ -272,45 +278,36 @@ async fn checkpoint(connection: &mut SqliteConnection) -> std::result::Result<bo
     busy.map(|busy: i64| busy == 0)
 }
 
+/// Transaction and savepoints are begun and ended by their own words and not by sqlx's guards, which would take a round
+/// trip for each end and each beginning.
 async fn run_group(
     connection: &mut SqliteConnection,
     operations: &mut impl ExactSizeIterator<Item = Box<dyn Operation>>,
     answers: &mut Vec<Answer>,
     ring: &mut Ring,
 ) -> std::result::Result<(), sqlx::Error> {
-    // IMMEDIATE: a transaction that reads first and writes later would fail at once when another process wrote between.
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    if operations.len() == 1 {
-        // Nobody beside it to protect: the transaction is its savepoint, which spares two of its few round trips.
-        for operation in operations {
-            match operation.run(&mut transaction, ring).await {
-                Ok(answer) => answers.push(answer),
-                Err(answer) => {
-                    answers.push(answer);
-                    *ring = Ring::default();
-                    return transaction.rollback().await;
-                }
-            }
-        }
-        return transaction.commit().await;
-    }
-    for operation in operations {
-        // A savepoint each, so that one refused operation does not take its neighbours down.
+    // A savepoint each, so that one refused operation does not take its neighbours down. One alone needs none.
+    let alone = operations.len() == 1;
+    sqlx::query(if alone { BEGIN } else { BEGIN_SEVERAL }).execute(&mut *connection).await?;
+    while let Some(operation) = operations.next() {
         let before = *ring;
-        let mut savepoint = transaction.begin().await?;
-        match operation.run(&mut savepoint, ring).await {
-            Ok(answer) => {
-                answers.push(answer);
-                savepoint.commit().await?;
-            }
+        match operation.run(connection, ring).await {
+            Ok(answer) => answers.push(answer),
             Err(answer) => {
                 answers.push(answer);
                 *ring = before;
-                savepoint.rollback().await?;
+                let undo = if alone { "ROLLBACK" } else { "ROLLBACK TO operation" };
+                sqlx::query(undo).execute(&mut *connection).await?;
+                if alone {
+                    return Ok(());
+                }
             }
         }
+        if operations.len() > 0 {
+            sqlx::query("RELEASE operation; SAVEPOINT operation").execute(&mut *connection).await?;
+        }
     }
-    transaction.commit().await
+    sqlx::query("COMMIT").execute(connection).await.map(drop)
 }
 
 #[cfg(test)]

@@ -19,13 +19,13 @@ pub use super::publish::OutputSettings;
 use super::{
     Lane, Look,
     clear::clear,
-    fetch::{Ended, Fetch, Trouble, on_disk},
+    fetch::{Ended, Fetch, Folder, Stands, Stored, Trouble, on_disk},
     publish::Publish,
     room::Room,
 };
 use crate::{
     clock::Clock,
-    disk::{self, DiskError, Finished},
+    disk::{self, DiskError},
     domain::{
         Event, HoldName, Job, JobId, State, Timestamp,
         label::Label,
@@ -188,6 +188,11 @@ impl DownloadLane {
     /// Brings one video under its final name, or into staging while the output root can't take it.
     async fn bring(&self, job: &Job, output: &Output, root: Result<(), DiskError>) -> Result<Brought, Ended> {
         let relative = self.output.relative(job);
+        let folder = Folder {
+            root: self.output.root.clone(),
+            is_marked: self.room.root_is_marked(),
+            relative: relative.parent().unwrap_or(Path::new("")).to_owned(),
+        };
         let publish = Publish {
             store: &self.store,
             clock: self.clock,
@@ -195,6 +200,7 @@ impl DownloadLane {
             stop: &self.stop,
             job,
             index: output.index,
+            folder,
             relative: &relative,
         };
         let [beside, staged] = self.output.parts(job, output.index);
@@ -218,7 +224,7 @@ impl DownloadLane {
             },
             Err(error) => Err(error),
         };
-        let ((finished, _storing), refused) = match fetched {
+        let ((stored, _storing), refused) = match fetched {
             Ok(stored) => (stored, None),
             Err(error) => {
                 warn!(
@@ -229,10 +235,10 @@ impl DownloadLane {
                 );
                 let expected = expected_bytes(job.request.duration_s().unwrap_or(UNSAID_SECONDS).into());
                 self.refuse(&publish, expected, &error).await?;
-                (self.fetch(&output, job, staged, Some(&self.room)).await?, Some(error))
+                (self.fetch(&output, job, staged, Stands::Staging(&self.room)).await?, Some(error))
             }
         };
-        let remarks = publish.check(&finished).await?;
+        let (finished, remarks) = publish.check(stored).await?;
         if refused.is_some() {
             publish.stage(&finished).await?;
             return Ok(Brought::Staged);
@@ -240,7 +246,7 @@ impl DownloadLane {
         match publish.run(&finished, Some(remarks)).await {
             Err(Ended::Disk(error)) => self.wait(&publish, job, finished.bytes, error).await,
             Err(other) => Err(other),
-            Ok(()) => publish.tidy().await.map(|()| Brought::Published),
+            Ok(()) => Ok(Brought::Published),
         }
     }
 
@@ -258,7 +264,8 @@ impl DownloadLane {
 
     async fn take_up(&self, publish: &Publish<'_>, output: &Output) -> Result<bool, Ended> {
         let Some(file) = &output.file else { return Ok(false) };
-        publish.prepare().await?;
+        let folder = publish.folder.clone();
+        on_disk(move || folder.make()).await?;
         publish.take_up(output, file).await
     }
 
@@ -269,17 +276,16 @@ impl DownloadLane {
         output: &Output,
         beside: PathBuf,
         staged: &Path,
-    ) -> Result<(Finished, Storing<'_>), Ended> {
+    ) -> Result<(Stored, Storing<'_>), Ended> {
         let begun_in_staging =
             output.partial.as_ref().is_some_and(|partial| Path::new(&partial.path) == staged);
         if begun_in_staging {
-            match self.fetch(output, publish.job, staged.to_owned(), Some(&self.room)).await {
+            match self.fetch(output, publish.job, staged.to_owned(), Stands::Staging(&self.room)).await {
                 Err(Ended::Disk(_)) => {}
                 ended => return ended,
             }
         }
-        publish.prepare().await?;
-        self.fetch(output, publish.job, beside, None).await
+        self.fetch(output, publish.job, beside, Stands::Beside(&publish.folder)).await
     }
 
     async fn fetch(
@@ -287,11 +293,11 @@ impl DownloadLane {
         output: &Output,
         job: &Job,
         part: PathBuf,
-        staging: Option<&Room>,
-    ) -> Result<(Finished, Storing<'_>), Ended> {
+        stands: Stands<'_>,
+    ) -> Result<(Stored, Storing<'_>), Ended> {
         let (store, media, stop) = (&self.store, &*self.media, &self.stop);
         let (job, index, max_bytes) = (job.id, output.index, self.max_bytes);
-        let fetch = Fetch { store, media, stop, job, index, part, max_bytes, staging };
+        let fetch = Fetch { store, media, stop, job, index, part, max_bytes, stands };
         let received = fetch.run(output).await?;
         let storing = Storing::begin(self);
         Ok((received.finish().await?, storing))
@@ -314,7 +320,7 @@ impl DownloadLane {
     }
 
     async fn refuse(&self, publish: &Publish<'_>, bytes: u64, error: &DiskError) -> Result<(), Ended> {
-        Ok(self.room.refuse(publish.folder(), bytes, error).await?)
+        Ok(self.room.refuse(&publish.folder.relative, bytes, error).await?)
     }
 
     /// Reports a try that brought no file. `at_once` says that the job has another video to fetch.

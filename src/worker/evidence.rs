@@ -86,14 +86,18 @@ impl Spool {
         let path = self.reserve.clone();
         let ensured = tokio::task::spawn_blocking(move || {
             let dir = path.parent().unwrap_or(Path::new("."));
-            let free = disk::free_bytes(dir).map_err(|e| e.to_string())?;
+            let no_room = |why| format!("there is no room for the reserve beside the database: {why}");
+            let failed = |e| match e {
+                DiskError::Full { .. } => no_room(e.to_string()),
+                other => format!("the reserve beside the database can't be made: {other}"),
+            };
+            let free = disk::free_bytes(dir).map_err(failed)?;
             if !path.exists() && free < 2 * RESERVE_BYTES {
-                return Err(format!("{free} bytes are free in {}", dir.display()));
+                return Err(no_room(format!("{free} bytes are free in {}", dir.display())));
             }
-            Ballast::ensure(&path, RESERVE_BYTES).map(drop).map_err(|e| e.to_string())
+            Ballast::ensure(&path, RESERVE_BYTES).map(drop).map_err(failed)
         });
-        let ensured = ensured.await.map_err(|e| e.to_string()).flatten();
-        ensured.map_err(|why| format!("there is no room for the reserve beside the database: {why}"))
+        ensured.await.map_err(|e| e.to_string()).flatten()
     }
 
     /// Frees the reserve beside the database, so that the last commits get through.

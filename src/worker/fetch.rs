@@ -7,9 +7,13 @@ use tokio::{task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::{retry::Waits, room::Room};
+use super::{
+    retry::Waits,
+    room::Room,
+    verify::{Structure, structure},
+};
 use crate::{
-    disk::{DiskError, Finished, Part, part::Durable},
+    disk::{self, DiskError, Finished, Part, part::Durable},
     domain::{JobId, plan::download::FetchTrouble},
     failpoint::{Point, reach},
     provider::{FetchError, Media, Resume},
@@ -103,8 +107,37 @@ pub(super) struct Fetch<'a> {
     /// The temporary file.
     pub part: PathBuf,
     pub max_bytes: u64,
-    /// What watches the room in staging, for a part that stands there.
-    pub staging: Option<&'a Room>,
+    /// Where it stands.
+    pub stands: Stands<'a>,
+}
+
+/// Where a temporary file stands.
+pub(super) enum Stands<'a> {
+    /// Beside the place of its video.
+    Beside(&'a Folder),
+    /// In staging, whose room this watches.
+    Staging(&'a Room),
+}
+
+/// The folder of a video, which may have to be made.
+#[derive(Clone)]
+pub(super) struct Folder {
+    pub root: PathBuf,
+    /// Whether the root has to have its mark.
+    pub is_marked: bool,
+    /// Below the root.
+    pub relative: PathBuf,
+}
+
+impl Folder {
+    /// Makes it, unless its root is not there; blocks.
+    pub(super) fn make(&self) -> Result<(), DiskError> {
+        if self.is_marked {
+            // Looked at right before: nothing may be written where a disk is not mounted.
+            disk::root::check_mark(&self.root)?;
+        }
+        disk::create_dirs_durably(&self.root, &self.relative).map(drop)
+    }
 }
 
 /// A video that has come whole. Its last block is not written yet: the connection is free for another video meanwhile.
@@ -113,13 +146,24 @@ pub(super) struct Received {
     rest: Block,
 }
 
+/// A video that is on the disk, and what its structure tells.
+pub(super) struct Stored {
+    pub finished: Finished,
+    pub structure: Structure,
+}
+
 impl Received {
-    /// Writes the rest and makes the part durable.
-    pub(super) async fn finish(self) -> Result<Finished, Ended> {
+    /// Writes the rest, makes the part durable and looks into it: a small video needs no other hop to a blocking thread.
+    pub(super) async fn finish(self) -> Result<Stored, Ended> {
         let Self { mut part, rest } = self;
-        let finished = on_disk(move || rest.write_to(&mut part).and_then(|()| part.finish())).await?;
-        reach(Point::DownloadFinished);
-        Ok(finished)
+        on_disk(move || {
+            rest.write_to(&mut part)?;
+            let finished = part.finish()?;
+            reach(Point::DownloadFinished);
+            let structure = structure(&finished.path, finished.bytes)?;
+            Ok(Stored { finished, structure })
+        })
+        .await
     }
 }
 
@@ -178,9 +222,7 @@ impl Fetch<'_> {
         let rest = body.total.map_or(0, |total| total.saturating_sub(part.written_bytes()));
         // Before the room is taken: what is reserved is as gone for the database as what is written.
         self.leave_room(rest).await?;
-        if let Some(total) = body.total {
-            part = on_disk(move || part.reserve(total).map(|()| part)).await?;
-        }
+        let mut room = body.total;
         let mut progress = Progress {
             fetch: self,
             etag: body.etag.clone(),
@@ -205,14 +247,14 @@ impl Fetch<'_> {
                 }
                 Ok(None) => break,
                 Err(ended) => {
-                    let part = hand.write(block).await?.free().await?;
+                    let part = hand.write(block, None).await?.free().await?;
                     progress.keep(part).await?;
                     return Err(ended);
                 }
             }
             if block.is_full() {
                 let part = progress.advance(hand.free().await?).await?;
-                hand = Hand::Free(part).write(std::mem::take(&mut block)).await?;
+                hand = Hand::Free(part).write(std::mem::take(&mut block), room.take()).await?;
             }
         }
         let part = hand.free().await?;
@@ -235,7 +277,15 @@ impl Fetch<'_> {
 
     async fn take_up(&self, position: u64) -> Result<Part, Ended> {
         let (path, cap) = (self.part.clone(), self.max_bytes);
-        on_disk(move || Part::resume(&path, position, cap)).await
+        let folder = match self.stands {
+            Stands::Beside(folder) => Some(folder.clone()),
+            Stands::Staging(_) => None,
+        };
+        on_disk(move || {
+            folder.map_or(Ok(()), |folder| folder.make())?;
+            Part::resume(&path, position, cap)
+        })
+        .await
     }
 
     /// The file begins anew: a position that is on record was another beginning's, and no rest may ever be put behind
@@ -249,9 +299,9 @@ impl Fetch<'_> {
 
     /// A part in staging must not take the database's last room with the bytes to come.
     async fn leave_room(&self, bytes: u64) -> Result<(), Ended> {
-        match self.staging {
-            Some(room) => Ok(room.staging_has(bytes).await?),
-            None => Ok(()),
+        match self.stands {
+            Stands::Staging(room) => Ok(room.staging_has(bytes).await?),
+            Stands::Beside(_) => Ok(()),
         }
     }
 }
@@ -301,12 +351,15 @@ impl Hand {
         }
     }
 
-    async fn write(self, block: Block) -> Result<Self, Ended> {
+    /// Asks for `room` before. A video that comes whole in one block has no use for that: writing it takes its room, or
+    /// fails, at once.
+    async fn write(self, block: Block, room: Option<u64>) -> Result<Self, Ended> {
         let mut part = self.free().await?;
         if block.bytes == 0 {
             return Ok(Hand::Free(part));
         }
         Ok(Hand::Busy(tokio::task::spawn_blocking(move || {
+            room.map_or(Ok(()), |total| part.reserve(total))?;
             block.write_to(&mut part)?;
             Ok(part)
         })))
@@ -329,9 +382,9 @@ impl Progress<'_, '_> {
     /// Takes note of a sync that has ended, and starts the next one where it is time.
     async fn advance(&mut self, mut part: Part) -> Result<Part, Ended> {
         let unsynced = part.written_bytes() - part.durable_bytes();
-        let unsynced_max = match self.fetch.staging {
-            Some(_) => UNSYNCED_MAX_STAGED_BYTES,
-            None => UNSYNCED_MAX_BYTES,
+        let unsynced_max = match self.fetch.stands {
+            Stands::Staging(_) => UNSYNCED_MAX_STAGED_BYTES,
+            Stands::Beside(_) => UNSYNCED_MAX_BYTES,
         };
         if self.syncing.as_ref().is_some_and(|sync| sync.is_finished() || unsynced >= unsynced_max) {
             self.finish().await?.into_iter().for_each(|durable| part.is_durable(durable));
@@ -394,4 +447,23 @@ pub(super) async fn on_disk<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, DiskError> + Send + 'static,
 ) -> Result<T, Ended> {
     joined(tokio::task::spawn_blocking(work).await)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The lane knows the root as it was up to a second ago.
+    #[test]
+    fn nothing_is_made_where_a_disk_was_unmounted_a_moment_ago() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("videos");
+        disk::root::establish(&root).unwrap();
+        let folder = Folder { root: root.clone(), is_marked: true, relative: "2026-01-31".into() };
+        folder.make().unwrap();
+        disk::rename_no_clobber(&root, &dir.path().join("away")).unwrap();
+        disk::create_root(&root).unwrap();
+        assert!(matches!(folder.make(), Err(DiskError::Unmounted { .. })));
+        assert_eq!(std::fs::read_dir(&root).unwrap().count(), 0);
+    }
 }

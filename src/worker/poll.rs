@@ -244,7 +244,7 @@ impl Lane for PollLane {
             same_key,
             counted: if says_the_price { self.store.counted(job.id, &task).await? } else { job.estimate },
             policy: self.policy,
-            schedule: self.schedules.of(kind).await?,
+            schedule: self.schedules.of(kind, now).await?,
             share: self.schedules.share(now).await?,
         };
         let mut plan = plan::seen(&job.state, &answer, &facts, now, self.clock.dice());

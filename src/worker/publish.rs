@@ -9,12 +9,12 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    fetch::{Ended, on_disk},
+    fetch::{Ended, Folder, Stored, on_disk},
     verify::{self, Checked, Verdict},
 };
 use crate::{
     clock::{Clock, local},
-    disk::{self, DiskError, Fields, Finished, Sha256, Template},
+    disk::{self, DiskError, Fields, Finished, Named, Sha256, Template},
     domain::{
         Job, JobId, Timestamp,
         plan::download::{FetchTrouble, Verify},
@@ -91,31 +91,23 @@ pub(super) struct Publish<'a> {
     pub stop: &'a CancellationToken,
     pub job: &'a Job,
     pub index: u32,
+    /// The folder of the video.
+    pub folder: Folder,
     /// Where the job's first video goes.
     pub relative: &'a Path,
 }
 
 impl Publish<'_> {
-    /// Makes the folder of the video.
-    pub(super) async fn prepare(&self) -> Result<(), Ended> {
-        let (root, folder) = (self.settings.root.clone(), self.folder().to_owned());
-        on_disk(move || disk::create_dirs_durably(&root, &folder).map(drop)).await
-    }
-
-    /// The folder of the video below the root.
-    pub(super) fn folder(&self) -> &Path {
-        self.relative.parent().unwrap_or(Path::new(""))
-    }
-
-    /// Looks into a finished part; gives remarks about it.
-    pub(super) async fn check(&self, finished: &Finished) -> Result<Vec<String>, Ended> {
+    /// Judges a part that is on the disk; gives it back with remarks about it.
+    pub(super) async fn check(&self, stored: Stored) -> Result<(Finished, Vec<String>), Ended> {
+        let Stored { finished, structure } = stored;
         let Verdict { checked, info } =
-            verify::check(self.settings.verify, &finished.path, finished.bytes, self.stop).await?;
+            verify::check(self.settings.verify, &finished.path, structure, self.stop).await?;
         let differences = info.map(|info| verify::differences(&self.job.request, &info)).unwrap_or_default();
         let numbered = disk::numbered(self.relative, self.index + 1);
         let kept = finished.path.with_file_name(numbered.file_name().unwrap_or_default());
         let (why, may_be_so) = match checked {
-            Checked::Good(remarks) => return Ok([remarks, differences].concat()),
+            Checked::Good(remarks) => return Ok((finished, [remarks, differences].concat())),
             Checked::Bad(why) => (why, false),
             Checked::Odd(why) => (why, true),
         };
@@ -131,16 +123,25 @@ impl Publish<'_> {
         });
         if same_again.await? {
             // It came twice, byte for byte: that is what was made and paid for.
-            return Ok([vec![why], differences].concat());
+            return Ok((finished, [vec![why], differences].concat()));
         }
         Err(Ended::trouble(FetchTrouble::WrongBody, why))
     }
 
     /// Publishes a checked part, with the remarks of its check if that was just now.
     pub(super) async fn run(&self, finished: &Finished, remarks: Option<Vec<String>>) -> Result<(), Ended> {
-        let path = self.name_it(finished).await?;
-        reach(Point::DownloadPublished);
-        self.tell(&path, finished.bytes, &finished.sha256, remarks).await
+        for n in self.index + 1..MAX_NUMBER {
+            let relative = disk::numbered(self.relative, n);
+            let path = self.settings.root.join(&relative);
+            self.record(finished, &path).await?;
+            reach(Point::DownloadVerified);
+            if let Some(told) = self.name_it(finished, relative, &path).await? {
+                let remarks = self.remarks(remarks, &path, finished.bytes).await?;
+                return self.commit(told, remarks).await;
+            }
+        }
+        let why = format!("{MAX_NUMBER} videos are named like {} already", self.relative.display());
+        Err(Ended::trouble(FetchTrouble::Disk, why))
     }
 
     /// Takes up a file that an earlier run verified and may or may not have renamed. `false` when nothing of it is left.
@@ -149,8 +150,7 @@ impl Publish<'_> {
         let (path, bytes) = (PathBuf::from(&file.path), file.bytes);
         let there = path.clone();
         if on_disk(move || disk::already_published(&there, bytes, &sha256)).await? {
-            self.tell(&path, bytes, &sha256, None).await?;
-            self.tidy().await?;
+            self.take_over(&path, bytes, &sha256).await?;
             return Ok(true);
         }
         let Some(part) = output.partial.as_ref().map(|partial| PathBuf::from(&partial.path)) else {
@@ -159,7 +159,6 @@ impl Publish<'_> {
         let there = part.clone();
         if on_disk(move || disk::already_published(&there, bytes, &sha256)).await? {
             self.run(&Finished { path: part, bytes, sha256 }, None).await?;
-            self.tidy().await?;
             return Ok(true);
         }
         Ok(false)
@@ -173,34 +172,38 @@ impl Publish<'_> {
         Ok(())
     }
 
-    /// Gives the part the first free name: `name.mp4` for the first video, `name-2.mp4` for the second …
-    async fn name_it(&self, finished: &Finished) -> Result<PathBuf, Ended> {
-        let [copy, _] = self.settings.parts(self.job, self.index);
-        for n in self.index + 1..MAX_NUMBER {
-            let (root, relative) = (self.settings.root.clone(), disk::numbered(self.relative, n));
-            let path = match on_disk(move || disk::below_root(&root, &relative)).await {
-                Err(error @ Ended::Disk(_)) => {
-                    // The root went away meanwhile. What is whole stays so, wherever it stands.
-                    self.stage(finished).await?;
-                    return Err(error);
-                }
-                other => other?,
+    /// Gives the part this name, with its sidecar beside, and makes both durable at once. `None` where it is taken.
+    async fn name_it(
+        &self,
+        finished: &Finished,
+        relative: PathBuf,
+        path: &Path,
+    ) -> Result<Option<Told>, Ended> {
+        let (root, from, to, sha256) =
+            (self.settings.root.clone(), finished.path.clone(), path.to_owned(), finished.sha256);
+        let parts = self.settings.parts(self.job, self.index);
+        let at = self.clock.now();
+        let sidecar = self.sidecar(path, finished.bytes, &sha256, at);
+        on_disk(move || {
+            disk::below_root(&root, &relative)?;
+            let named = match disk::move_in(&from, &to, &parts[0], &sha256) {
+                Err(DiskError::Exists { .. }) => return Ok(None),
+                named => named?,
             };
-            self.record(finished, &path).await?;
-            reach(Point::DownloadVerified);
-            let (from, to, copy, sha256) =
-                (finished.path.clone(), path.clone(), copy.clone(), finished.sha256);
-            let named = on_disk(move || match disk::move_in(&from, &to, &copy, &sha256) {
-                Ok(()) => Ok(true),
-                Err(DiskError::Exists { .. }) => Ok(false),
-                Err(other) => Err(other),
-            });
-            if named.await? {
-                return Ok(path);
-            }
-        }
-        let why = format!("{MAX_NUMBER} videos are named like {} already", self.relative.display());
-        Err(Ended::trouble(FetchTrouble::Disk, why))
+            reach(Point::DownloadPublished);
+            tell(sidecar, Some(named), &parts, at).map(Some)
+        })
+        .await
+    }
+
+    /// A file that has its name already, as far as the disk knows.
+    async fn take_over(&self, path: &Path, bytes: u64, sha256: &Sha256) -> Result<(), Ended> {
+        let parts = self.settings.parts(self.job, self.index);
+        let at = self.clock.now();
+        let sidecar = self.sidecar(path, bytes, sha256, at);
+        let told = on_disk(move || tell(sidecar, None, &parts, at)).await?;
+        let remarks = self.remarks(None, path, bytes).await?;
+        self.commit(told, remarks).await
     }
 
     async fn record(&self, finished: &Finished, path: &Path) -> Result<(), Ended> {
@@ -218,42 +221,77 @@ impl Publish<'_> {
         }
     }
 
-    /// Writes the sidecar and commits the end.
-    async fn tell(
+    async fn remarks(
         &self,
+        known: Option<Vec<String>>,
         path: &Path,
         bytes: u64,
-        sha256: &Sha256,
-        remarks: Option<Vec<String>>,
-    ) -> Result<(), Ended> {
-        let now = self.clock.now();
-        let mut remarks = match remarks {
-            Some(remarks) => remarks,
-            None => verify::remarks(&self.job.request, path.to_owned(), bytes).await?,
-        };
-        if self.settings.sidecar {
-            let sidecar = path.with_extension("json");
-            let text = sidecar_text(self.job, path, bytes, sha256, now);
-            let task = self.job.state.task().map(ToString::to_string).unwrap_or_default();
-            if !on_disk(move || write_sidecar(&sidecar, &text, &task)).await? {
-                remarks.push("no sidecar: a file of that name is somebody else's".to_owned());
-            }
-            reach(Point::DownloadSidecar);
+    ) -> Result<Vec<String>, Ended> {
+        match known {
+            Some(remarks) => Ok(remarks),
+            None => verify::remarks(&self.job.request, path.to_owned(), bytes).await,
         }
-        let note = (!remarks.is_empty()).then(|| remarks.join("; "));
-        self.store.record_published(self.job.id, self.index, note, now).await?;
-        reach(Point::DownloadCommitted);
-        Ok(())
     }
 
-    /// Removes what a way through staging leaves: the original of a copy, and what was fetched before the root went away.
-    pub(super) async fn tidy(&self) -> Result<(), Ended> {
-        let parts = self.settings.parts(self.job, self.index);
-        on_disk(move || {
-            parts.iter().filter(|part| part.exists()).try_for_each(|part| disk::remove_durably(part))
+    fn sidecar(&self, path: &Path, bytes: u64, sha256: &Sha256, now: Timestamp) -> Option<Sidecar> {
+        self.settings.sidecar.then(|| Sidecar {
+            path: path.with_extension("json"),
+            text: sidecar_text(self.job, path, bytes, sha256, now),
+            task: self.job.state.task().map(ToString::to_string).unwrap_or_default(),
         })
-        .await
     }
+
+    /// Commits the end. Then what a way through staging leaves may go: the original of a copy, and what was fetched before
+    /// the root went away.
+    async fn commit(&self, told: Told, mut remarks: Vec<String>) -> Result<(), Ended> {
+        if told.sidecar_is_foreign {
+            remarks.push("no sidecar: a file of that name is somebody else's".to_owned());
+        }
+        let note = (!remarks.is_empty()).then(|| remarks.join("; "));
+        self.store.record_published(self.job.id, self.index, note, told.at).await?;
+        reach(Point::DownloadCommitted);
+        if told.left.is_empty() {
+            return Ok(());
+        }
+        on_disk(move || told.left.iter().try_for_each(|part| disk::remove_durably(part))).await
+    }
+}
+
+/// What is written beside a video.
+struct Sidecar {
+    path: PathBuf,
+    text: String,
+    task: String,
+}
+
+/// A video that has its name, durably, and all that is to be beside it.
+struct Told {
+    at: Timestamp,
+    /// No sidecar was written.
+    sidecar_is_foreign: bool,
+    /// Temporary files that have no use any more.
+    left: Vec<PathBuf>,
+}
+
+/// Writes the sidecar and makes it durable together with the name of the video; blocks.
+fn tell(
+    sidecar: Option<Sidecar>,
+    video: Option<Named>,
+    parts: &[PathBuf],
+    at: Timestamp,
+) -> Result<Told, DiskError> {
+    let mut names: Vec<Named> = video.into_iter().collect();
+    let mut sidecar_is_foreign = false;
+    if let Some(sidecar) = sidecar {
+        match sidecar.write()? {
+            Some(named) => names.push(named),
+            None => sidecar_is_foreign = true,
+        }
+        reach(Point::DownloadSidecar);
+    }
+    disk::make_durable(&names)?;
+    let left = parts.iter().filter(|part| part.exists()).cloned().collect();
+    Ok(Told { at, sidecar_is_foreign, left })
 }
 
 fn sidecar_text(job: &Job, path: &Path, bytes: u64, sha256: &Sha256, now: Timestamp) -> String {
@@ -277,20 +315,21 @@ fn sidecar_text(job: &Job, path: &Path, bytes: u64, sha256: &Sha256, now: Timest
     format!("{text:#}\n")
 }
 
-/// `false` when the name is a stranger's: nothing is ever overwritten but our own earlier text of the same task.
-fn write_sidecar(path: &Path, text: &str, task: &str) -> Result<bool, DiskError> {
-    /// Bytes of a sidecar: a request is a few kB.
-    const MAX_BYTES: u64 = 1024 * 1024;
-    match disk::write_atomically(path, text.as_bytes(), disk::Access::Group, disk::Clobber::Refuse) {
-        Ok(()) => Ok(true),
-        Err(DiskError::Exists { .. }) => {
-            let old = disk::read_bounded(path, MAX_BYTES).unwrap_or_default();
-            let ours = serde_json::from_slice::<serde_json::Value>(&old).is_ok_and(|v| v["task_id"] == task);
-            if ours {
-                disk::write_atomically(path, text.as_bytes(), disk::Access::Group, disk::Clobber::Replace)?;
-            }
-            Ok(ours)
+impl Sidecar {
+    /// `None` when the name is a stranger's: nothing is ever overwritten but our own earlier text of the same task.
+    fn write(&self) -> Result<Option<Named>, DiskError> {
+        /// Bytes of a sidecar: a request is a few kB.
+        const MAX_BYTES: u64 = 1024 * 1024;
+        let (path, text) = (&self.path, self.text.as_bytes());
+        match disk::write_named(path, text, disk::Access::Group, disk::Clobber::Refuse) {
+            Err(DiskError::Exists { .. }) => {}
+            named => return named.map(Some),
         }
-        Err(other) => Err(other),
+        let old = disk::read_bounded(path, MAX_BYTES).unwrap_or_default();
+        let ours = serde_json::from_slice::<serde_json::Value>(&old).is_ok_and(|v| v["task_id"] == self.task);
+        if !ours {
+            return Ok(None);
+        }
+        disk::write_named(path, text, disk::Access::Group, disk::Clobber::Replace).map(Some)
     }
 }

@@ -59,10 +59,17 @@ pub struct Room {
 #[derive(Default)]
 struct Seen {
     looked_at: Option<Timestamp>,
+    /// When the root was found in its place last; what went wrong since then makes it unknown.
+    root_was_there_at: Option<Timestamp>,
     /// Whether the root was one before, and has to have its mark.
     root_is_known: bool,
     /// What could not be stored last: where below the root, and how many bytes.
     refused: (PathBuf, u64),
+}
+
+/// Whether what was seen then has to be looked at again, wherever the clock has gone.
+fn is_over(then: Timestamp, now: Timestamp) -> bool {
+    now.since(then).max(then.since(now)) >= LOOK_EVERY
 }
 
 impl Room {
@@ -86,8 +93,7 @@ impl Room {
         let now = self.clock.now();
         {
             let mut seen = self.seen();
-            let due = seen.looked_at.is_none_or(|last| now.since(last).max(last.since(now)) >= LOOK_EVERY);
-            if !due {
+            if seen.looked_at.is_some_and(|last| !is_over(last, now)) {
                 return Ok(());
             }
             seen.looked_at = Some(now);
@@ -109,15 +115,31 @@ impl Room {
         Ok(())
     }
 
-    /// Whether videos can go to the output root at this moment.
+    /// Whether videos can go to the output root, as it was within the last second: who makes something there looks at its
+    /// mark once more, right before ([`Room::root_is_marked`]).
     pub async fn root(&self) -> Result<(), DiskError> {
-        let known = self.seen().root_is_known;
-        self.ask_root(
-            move |root| {
-                if known { disk::root::check(root) } else { disk::space::check_writable(root) }
-            },
-        )
-        .await
+        let now = self.clock.now();
+        let known = {
+            let seen = self.seen();
+            if seen.root_was_there_at.is_some_and(|last| !is_over(last, now)) {
+                return Ok(());
+            }
+            seen.root_is_known
+        };
+        let asked =
+            self.ask_root(
+                move |root| {
+                    if known { disk::root::check(root) } else { disk::space::check_writable(root) }
+                },
+            );
+        let there = asked.await;
+        self.seen().root_was_there_at = there.is_ok().then_some(now);
+        there
+    }
+
+    /// Whether the root was one before, and has to have its mark.
+    pub fn root_is_marked(&self) -> bool {
+        self.seen().root_is_known
     }
 
     /// Fails where staging has not got this much room besides what it leaves to the database.
@@ -131,7 +153,11 @@ impl Room {
 
     /// A video could not be stored in `folder` below the root: nothing more is paid for until one of that size can be.
     pub async fn refuse(&self, folder: &Path, bytes: u64, why: &DiskError) -> Result<(), StoreError> {
-        self.seen().refused = (folder.to_owned(), bytes);
+        {
+            let mut seen = self.seen();
+            seen.refused = (folder.to_owned(), bytes);
+            seen.root_was_there_at = None;
+        }
         let now = self.clock.now();
         self.hold(why.to_string(), Some(now), now).await
     }

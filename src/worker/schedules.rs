@@ -21,6 +21,10 @@ use crate::{
 /// How long the number of open tasks is believed: it changes by one task at a time, and counting thousands costs.
 const COUNT_EVERY: Duration = Duration::from_secs(10);
 
+/// How long a schedule is believed after another render has ended: under load hundreds end in a second, and none of them
+/// alone moves a schedule by much.
+const LEARN_EVERY: Duration = Duration::from_secs(1);
+
 /// What every look asks; cheap to clone.
 #[derive(Clone)]
 pub struct Schedules {
@@ -32,9 +36,24 @@ pub struct Schedules {
 
 #[derive(Default)]
 struct Memory {
-    schedules: HashMap<RenderKind, Schedule>,
+    schedules: HashMap<RenderKind, Learned>,
     /// When the open tasks were counted, and how many there were.
     counted: Option<(Timestamp, u64)>,
+}
+
+/// What was learned of a kind of render.
+struct Learned {
+    schedule: Schedule,
+    at: Timestamp,
+    /// A render that ended since then is not in it.
+    outdated: bool,
+}
+
+impl Learned {
+    fn holds(&self, now: Timestamp) -> bool {
+        // What was learned in the future was learned by a clock that has jumped back since.
+        !self.outdated || (self.at <= now && now.since(self.at) < LEARN_EVERY)
+    }
 }
 
 impl Schedules {
@@ -50,7 +69,7 @@ impl Schedules {
             return self.policy.first.unwrap_or(FIRST);
         };
         let kind = RenderKind::from(&request);
-        let known = async { Ok::<_, StoreError>((self.of(kind).await?, self.share(now).await?)) };
+        let known = async { Ok::<_, StoreError>((self.of(kind, now).await?, self.share(now).await?)) };
         let (schedule, share) = known.await.unwrap_or_else(|error| {
             warn!("what renders taught can't be read ({error}): the known times hold");
             (Schedule::learn(kind, &[]), Duration::ZERO)
@@ -59,18 +78,20 @@ impl Schedules {
     }
 
     /// The schedule of a kind.
-    pub async fn of(&self, kind: RenderKind) -> Result<Schedule> {
-        if let Some(schedule) = self.memory().schedules.get(&kind) {
-            return Ok(*schedule);
+    pub async fn of(&self, kind: RenderKind, now: Timestamp) -> Result<Schedule> {
+        if let Some(learned) = self.memory().schedules.get(&kind).filter(|learned| learned.holds(now)) {
+            return Ok(learned.schedule);
         }
         let schedule = Schedule::learn(kind, &self.store.render_times(kind).await?);
-        self.memory().schedules.insert(kind, schedule);
+        self.memory().schedules.insert(kind, Learned { schedule, at: now, outdated: false });
         Ok(schedule)
     }
 
     /// A render of this kind was seen to be done.
     pub fn learned(&self, kind: RenderKind) {
-        self.memory().schedules.remove(&kind);
+        if let Some(learned) = self.memory().schedules.get_mut(&kind) {
+            learned.outdated = true;
+        }
     }
 
     /// The time in which every open task could have one look.
@@ -93,5 +114,21 @@ impl Schedules {
     fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
         // Nothing that can panic runs under this lock; a poisoned one is as good as new.
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outdated_schedule_holds_for_a_second() {
+        let schedule =
+            Schedule::learn(RenderKind { job_type: crate::domain::JobType::ALL[0], duration_s: None }, &[]);
+        let at = |ms: i64| Timestamp::from_millis(1_000_000 + ms);
+        let learned = |outdated| Learned { schedule, at: at(0), outdated };
+        let holds = |outdated| [-5000, 0, 999, 1000, 5000].map(|ms| learned(outdated).holds(at(ms)));
+        assert_eq!(holds(false), [true; 5]);
+        assert_eq!(holds(true), [false, true, true, false, false]);
     }
 }

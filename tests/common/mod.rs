@@ -25,7 +25,7 @@ use klingd::{
         state::{Label, TaskId},
     },
     provider::Api,
-    sandbox::{Model, Options, Sandbox, SeenRequest},
+    sandbox::{AcceptKeys, Model, Options, Sandbox, SeenRequest},
     store::{
         Access, Store, World, doorbell,
         download::Output,
@@ -38,7 +38,7 @@ use klingd::{
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-/// The key of every rig; no artefact may contain it.
+/// How the key of every rig begins; no artefact may contain it.
 pub const KEY: &str = "sk-rig-4f1c0de5ecre7";
 /// What [`job`] costs: three silent seconds of the standard model.
 pub const PRICE: u64 = 120;
@@ -64,12 +64,17 @@ impl Rig {
         Self::with(Options { faults: faults.parse().unwrap(), ..provider() }).await
     }
 
-    /// A rig with this provider.
-    pub async fn with(options: Options) -> Self {
+    /// A rig with this provider, which takes this rig's key alone if it takes any: a daemon that an interrupted run has
+    /// left behind gets a 401 at whatever double has its port now.
+    pub async fn with(mut options: Options) -> Self {
+        let secret = format!("{KEY}-{:016x}", Clock.number());
+        if options.keys == AcceptKeys::Any {
+            options.keys = AcceptKeys::Only(vec![secret.clone()]);
+        }
         let (sandbox, server) = Sandbox::bind(options).await.unwrap();
         spawn(server.serve(CancellationToken::new()));
         let dir = tempfile::tempdir().unwrap();
-        let config = config(&dir, &sandbox.base_url());
+        let config = config(&dir, &sandbox.base_url(), &secret);
         let key = config.require_key().unwrap().clone();
         klingd::disk::create_root(&config.data_dir).unwrap();
         let (store, writer) = Store::open(&config.database(), Access::Use).await.unwrap();
@@ -297,9 +302,9 @@ fn provider_now() -> jiff::Timestamp {
 }
 
 /// As a person would set it up, then waits that suit a test: they are below what a configuration may say.
-fn config(dir: &TempDir, base_url: &str) -> Config {
+fn config(dir: &TempDir, base_url: &str, secret: &str) -> Config {
     let environment = Environment {
-        variables: [("KLINGD_API__KEY", KEY), ("KLINGD_API__BASE_URL", base_url)]
+        variables: [("KLINGD_API__KEY", secret), ("KLINGD_API__BASE_URL", base_url)]
             .map(|(name, value)| (name.into(), value.into()))
             .into(),
         home: Some(dir.path().join("home")),

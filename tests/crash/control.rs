@@ -92,3 +92,29 @@ async fn a_leaked_key_is_noticed() {
     let found: Facts = facts(&rig).await;
     complains(&broken_at_any_instant(&found), "the key is in");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signed_link_in_a_file_and_what_has_grown_are_noticed() {
+    let rig = rest().await;
+    use std::io::Write as _;
+    let mut sidecar = fs::File::create(rig.data_dir().join("1.json")).unwrap();
+    write!(sidecar, "http://127.0.0.1/videos/n75a/1.mp4?sig=0f3a").unwrap();
+    complains(&broken_at_any_instant(&facts(&rig).await), "a signed link is in");
+
+    let mut found = facts(&rig).await;
+    (found.wal_bytes, found.descriptors) = (100 << 20, 1000);
+    complains(&broken_at_any_instant(&found), "the WAL has grown");
+    complains(&broken_at_any_instant(&found), "a daemon had 1000 descriptors");
+}
+
+/// A daemon of somebody else's run, with another key, must not pay at this rig's double.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stray_daemon_of_another_rig_pays_nothing_here() {
+    let rig = Rig::with_jobs(1, Setup::default()).await;
+    let mut stray = Rig::with_jobs(1, Setup::default()).await;
+    stray.set("KLINGD_API__BASE_URL", rig.sandbox.base_url());
+    stray.end(stray.start()).await.exited(10);
+    assert!(rig.sandbox.requests().iter().any(|request| !request.authorised), "the stray came here");
+    assert_eq!(rig.sandbox.ledger().len(), 0);
+    rig.finish().await;
+}

@@ -48,7 +48,7 @@ pub fn on_a_small_disk_of(module: &str, test: &str) {
 }
 
 /// Says it past libtest, which keeps to itself what a passing test prints.
-fn skipped(why: &str) {
+pub fn skipped(why: &str) {
     std::io::stderr().write_all(format!("SKIPPED: {why}\n").as_bytes()).unwrap();
 }
 

@@ -135,8 +135,8 @@ async fn full_place() {
 }
 
 /// A rig with files that are dropped into its folder.
-struct Folder {
-    rig: Rig,
+pub struct Folder {
+    pub rig: Rig,
     /// Where the three folders are.
     share: PathBuf,
     accepted: PathBuf,
@@ -162,6 +162,13 @@ impl Folder {
         Some(Self::of(rig, share, other))
     }
 
+    /// In the data directory, which is made in this place.
+    pub async fn in_place(place: &Path) -> Self {
+        let rig = Rig::new(Setup { serial: true, data_on: Some(place), ..Setup::default() }).await;
+        let share = rig.data_dir().to_owned();
+        Self::of(rig, share, None)
+    }
+
     fn of(mut rig: Rig, share: PathBuf, elsewhere: Option<TempDir>) -> Self {
         rig.set("KLINGD_INBOX__SETTLE", "100ms");
         rig.set("KLINGD_INBOX__SCAN_EVERY", "100ms");
@@ -172,7 +179,7 @@ impl Folder {
     }
 
     /// Two good files and a bad one, with names that only this round has.
-    fn drop_files(&mut self, round: usize) {
+    pub fn drop_files(&mut self, round: usize) {
         // Paid again whatever the keys say: only the claim keeps it from being queued twice.
         let job = |what: &str| {
             format!(
@@ -199,13 +206,13 @@ impl Folder {
     }
 
     /// Lets the judge know which jobs have come through the folder.
-    async fn know_jobs(&mut self) {
+    pub async fn know_jobs(&mut self) {
         let jobs = self.jobs().await;
         self.rig.knows(jobs.iter().map(|job| (job.id, job.request.prompt().to_owned())).collect());
     }
 
     /// A daemon without trouble brings everything to its end.
-    async fn finishes(&mut self) {
+    pub async fn finishes(&mut self) {
         // 10: a kill may have come while its jobs were on the wire.
         let end = self.rig.end(self.rig.start()).await;
         assert!(matches!(end.status.code(), Some(0 | 10)), "{}; it said:\n{}", end.status, end.log);

@@ -6,7 +6,9 @@ use futures_util::future::FutureExt;
 use futures_util::stream::{self, StreamExt};
 use klingd::failpoint::Point;
 
+use super::ladder::why;
 use super::rig::{Rig, Setup};
+use super::tally::{Tally, Verdict};
 
 /// Rigs at work at once: they mostly wait, for polls and for the disk.
 pub const AT_ONCE: usize = 8;
@@ -62,10 +64,41 @@ async fn killed_at_every_pair_of_hot_points() {
     prove(pairs.chain(recovery).map(|pair| pair.map(|point| Kill { point, nth: 1 }).to_vec())).await;
 }
 
+/// A rung of the ladder: some lives by this seed, of all that the tests live.
+pub async fn climb(seed: u64, tally: &mut Tally) {
+    const LIVES: usize = 16;
+    let mut dice = fastrand::Rng::with_seed(seed);
+    let kill = |point: Point, nth: u32| Kill { point, nth };
+    let all = Point::ALL.map(|point| vec![kill(point, 1)]).into_iter();
+    let pairs =
+        HOTTEST.into_iter().flat_map(|first| HOTTEST.map(|second| vec![kill(first, 1), kill(second, 1)]));
+    let later = HOTTEST.into_iter().flat_map(|point| [2, 3].map(|nth| vec![kill(point, nth)]));
+    let all: Vec<Life> = all.chain(pairs).chain(later).collect();
+    let lives = dice.choose_multiple(all, LIVES).into_iter().map(|life| async move {
+        let name = name(&life);
+        let points: Vec<_> = life.iter().map(|kill| kill.point.name()).collect();
+        (name, points, AssertUnwindSafe(live(life)).catch_unwind().await)
+    });
+    let mut lived = stream::iter(lives).buffer_unordered(AT_ONCE);
+    while let Some((name, points, lived)) = lived.next().await {
+        match lived {
+            Ok(verdict) => {
+                tally.lived(&verdict);
+                points.iter().for_each(|point| tally.fired(point, 1));
+            }
+            Err(panic) => tally.broke(&name, &why(&*panic)),
+        }
+    }
+}
+
+fn name(life: &Life) -> String {
+    life.iter().map(|kill| kill.armed()).collect::<Vec<_>>().join(" then ")
+}
+
 /// Lives every life; fails with the names of all that broke the promise.
 async fn prove(lives: impl IntoIterator<Item = Life>) {
     let lives = lives.into_iter().map(|life| async move {
-        let name = life.iter().map(|kill| kill.armed()).collect::<Vec<_>>().join(" then ");
+        let name = name(&life);
         let held = AssertUnwindSafe(live(life)).catch_unwind().await.is_ok();
         (name, held)
     });
@@ -77,7 +110,7 @@ async fn prove(lives: impl IntoIterator<Item = Life>) {
     assert!(names(false).is_empty(), "broken, see above: {}", names(false).join("; "));
 }
 
-async fn live(life: Life) {
+async fn live(life: Life) -> Verdict {
     // Progress is first recorded when 8 MiB are durable, before there are 16 more.
     let progress = life.iter().any(|kill| kill.point == Point::DownloadProgress);
     let setup = Setup { video_bytes: progress.then_some(20 << 20), ..Setup::default() };
@@ -95,6 +128,7 @@ async fn live(life: Life) {
         before = Some(kill.point);
     }
     rig.finish().await;
+    rig.checked()
 }
 
 /// Some points are reached only after something else has gone wrong.

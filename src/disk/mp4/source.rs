@@ -13,6 +13,10 @@ pub(super) const MAX_BOXES: u32 = 65_536;
 /// What is read at a time from a table.
 const BLOCK_BYTES: usize = 4096;
 
+/// What is read around a box's header or number: those beside it are asked for next. The table of contents of a short
+/// video is in it whole.
+const WINDOW_BYTES: usize = 2 * BLOCK_BYTES;
+
 /// The four letters that name a box or a codec.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FourCc(pub [u8; 4]);
@@ -32,11 +36,14 @@ pub(super) struct Source<R> {
     reader: R,
     length: u64,
     boxes_left: u32,
+    /// What was read last for something small, and where it stands.
+    window: Vec<u8>,
+    window_at: u64,
 }
 
 impl<R: Read + Seek> Source<R> {
     pub(super) fn new(reader: R, length: u64) -> Source<R> {
-        Source { reader, length, boxes_left: MAX_BOXES }
+        Source { reader, length, boxes_left: MAX_BOXES, window: Vec::new(), window_at: 0 }
     }
 
     pub(super) fn length(&self) -> u64 {
@@ -44,6 +51,32 @@ impl<R: Read + Seek> Source<R> {
     }
 
     pub(super) fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), Mp4Error> {
+        // A whole block, or what only the reader can refuse, has no use for the window.
+        if buffer.len() >= BLOCK_BYTES || offset.saturating_add(buffer.len() as u64) > self.length {
+            return self.fetch(offset, buffer);
+        }
+        if self.in_window(offset, buffer.len()).is_none() {
+            // From the start of a block: what stands a little before is asked for, too.
+            let start = offset - offset % BLOCK_BYTES as u64;
+            let bytes = (self.length - start).min(WINDOW_BYTES as u64);
+            // Taken out meanwhile: half a window that failed must not be found again.
+            let mut window = std::mem::take(&mut self.window);
+            window.resize(usize::try_from(bytes).unwrap_or(WINDOW_BYTES), 0);
+            self.fetch(start, &mut window)?;
+            (self.window, self.window_at) = (window, start);
+        }
+        if let Some(found) = self.in_window(offset, buffer.len()) {
+            buffer.copy_from_slice(found);
+        }
+        Ok(())
+    }
+
+    fn in_window(&self, offset: u64, bytes: usize) -> Option<&[u8]> {
+        let start = usize::try_from(offset.checked_sub(self.window_at)?).ok()?;
+        self.window.get(start..start.checked_add(bytes)?)
+    }
+
+    fn fetch(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), Mp4Error> {
         self.reader.seek(SeekFrom::Start(offset)).map_err(Mp4Error::Read)?;
         self.reader.read_exact(buffer).map_err(Mp4Error::Read)
     }

@@ -100,6 +100,31 @@ fn the_promised_length_comes_first() {
     assert_eq!(error.to_string(), "the file has 9,345 bytes, the server promised 12,345");
 }
 
+/// Counts the calls that would be system calls.
+struct Counted<'a>(Cursor<&'a [u8]>, usize);
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.1 += 1;
+        self.0.read(buffer)
+    }
+}
+
+impl Seek for Counted<'_> {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        self.0.seek(to)
+    }
+}
+
+#[test]
+fn a_short_video_is_read_in_a_few_pieces() {
+    for (name, bytes) in ALL {
+        let mut counted = Counted(Cursor::new(bytes), 0);
+        check_reader(&mut counted, None).unwrap();
+        assert!(counted.1 <= 16, "{name}: {} reads", counted.1);
+    }
+}
+
 #[test]
 fn fragments_need_an_index_or_a_promised_length() {
     let without_index = &FRAGMENTED[..body_of(FRAGMENTED, b"mfra", 0) - 8];

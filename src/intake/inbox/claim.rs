@@ -71,10 +71,10 @@ fn shortened(name: &OsStr) -> OsString {
     }
     let extension = bytes.iter().rposition(|b| *b == b'.').map_or(&[][..], |dot| &bytes[dot..]);
     let mut end = MAX_NAME_BYTES.saturating_sub(extension.len());
-    // Not in the middle of a character, if these are any.
-    while end > 0 && (bytes[end] & 0b1100_0000) == 0b1000_0000 {
-        end -= 1;
-    }
+    // Not in the middle of a character, which has three more bytes at the most. What has more is no text, and must not be
+    // cut away: without its stem a claim would be no job file when it is found again.
+    let starts = |at: &usize| (bytes[*at] & 0b1100_0000) != 0b1000_0000;
+    end = (end.saturating_sub(3)..=end).rev().find(starts).unwrap_or(end);
     OsString::from_vec([&bytes[..end], extension].concat())
 }
 
@@ -107,6 +107,14 @@ mod tests {
         ] {
             assert_eq!(Claim::parse(OsStr::new(name)), None, "{name}");
         }
+    }
+
+    #[test]
+    fn a_long_name_that_is_no_text_keeps_its_stem() {
+        let name = OsString::from_vec([&[0x80; 240][..], b".toml"].concat());
+        let claimed = Claim::new(1, 2).name_for(&name);
+        let (_, original) = Claim::parse(&claimed).unwrap();
+        assert_eq!(original.as_bytes(), [&[0x80; 195][..], b".toml"].concat());
     }
 
     #[test]

@@ -255,15 +255,21 @@ impl<'t> Report<'t> {
 
 /// `text` without anything a terminal would obey: control characters, and those that turn the direction of writing.
 pub(in crate::intake) fn visible(text: &str) -> String {
-    let turns = |c| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
-        if c.is_control() || turns(c) {
+        if steers(c) {
             out.extend(c.escape_unicode())
         } else {
             out.push(c)
         }
         out
     })
+}
+
+/// Whether a terminal would obey it: a control character, or one that turns the direction of writing.
+pub(super) fn steers(c: char) -> bool {
+    let turns =
+        matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || turns
 }
 
 /// Foreign text as it may stand in a message: visible and bounded.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
-use super::diagnostic::{Diagnostic, Lines, Severity, visible};
+use super::diagnostic::{Diagnostic, Lines, Severity, steers, visible};
 
 /// For a terminal: each diagnostic with its line of the file, the place underlined. `bytes` is the file.
 pub fn render_terminal(bytes: &[u8], diagnostics: &[Diagnostic], color: bool) -> String {
@@ -46,7 +46,12 @@ fn group<'a>(bytes: &[u8], offset: usize, lines: &Lines<'_>, diagnostic: &'a Dia
     let line = lines.line(start);
     let start = start.clamp(line.start, line.end);
     let end = end.clamp(start, line.end);
-    let text = |range: std::ops::Range<usize>| String::from_utf8_lossy(&bytes[range]).into_owned();
+    // What the renderer leaves as it is: it makes ASCII's control characters harmless, but not those of Unicode (8-bit
+    // terminals obey U+009B as they do ESC [). One character each, so that the underline stays in its place.
+    let harmless = |c: char| if steers(c) && !c.is_ascii() { char::REPLACEMENT_CHARACTER } else { c };
+    let text = |range: std::ops::Range<usize>| -> String {
+        String::from_utf8_lossy(&bytes[range]).chars().map(harmless).collect()
+    };
     let before = text(line.start..start);
     let marked = text(start..end);
     let span = before.len()..before.len() + marked.len();

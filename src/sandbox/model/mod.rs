@@ -108,7 +108,8 @@ pub struct SeenRequest {
 const MAX_SEEN_REQUESTS: usize = 200_000;
 
 impl Model {
-    pub(super) fn new(options: &Options) -> Self {
+    /// A provider without tasks.
+    pub fn new(options: &Options) -> Self {
         let mut plan = Plan::new(options.seed);
         plan.add(options.faults.clone());
         Self {
@@ -224,6 +225,18 @@ impl Model {
 
 /// What a test may ask, and change.
 impl Model {
+    /// The HTTP status that answers a submit of `body` by somebody with a key.
+    pub fn submit(&mut self, now: Timestamp, body: &[u8]) -> u16 {
+        let call = Call {
+            method: http::Method::POST,
+            path: "/api/generate".to_owned(),
+            authorization: Some("Bearer test".to_owned()),
+            body: Bytes::copy_from_slice(body),
+            ..Call::default()
+        };
+        self.handle(now, &call).status
+    }
+
     /// Every charge ever made, refunded ones too.
     pub fn charges(&self) -> &[Charge] {
         &self.charges

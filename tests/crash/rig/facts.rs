@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use klingd::domain::{Job, JobId, State};
+use klingd::domain::{Event, Job, JobId, State};
 use klingd::sandbox::Sandbox;
 use klingd::store::download::Output;
 use klingd::store::view::{AttemptRow, Filter};
@@ -23,6 +23,10 @@ pub struct Facts {
     pub spooled: usize,
     /// Where the key was found, or a signed link where none belongs.
     pub leaks: Vec<String>,
+    /// How long the log of writes beside the database is.
+    pub wal_bytes: u64,
+    /// The most descriptors that any daemon of the rig was seen with.
+    pub descriptors: usize,
 }
 
 /// One job from all sides.
@@ -30,6 +34,8 @@ pub struct JobFacts {
     pub prompt: String,
     /// How often the double took money for it.
     pub charges: usize,
+    /// How often a person agreed to pay for it again.
+    pub consents: usize,
     /// Nothing if the queue has lost it.
     pub row: Option<Row>,
 }
@@ -71,11 +77,18 @@ pub async fn facts(rig: &Rig) -> Facts {
             fs::copy(rig.data_dir().join(&name), copy.path().join(&name)).unwrap();
         }
     }
+    let wal_bytes = fs::metadata(rig.data_dir().join("klingd.db-wal")).map_or(0, |wal| wal.len());
     let (jobs, damage) = with_store(&copy.path().join("klingd.db"), async |store| {
         let mut jobs = Vec::new();
         for (id, prompt) in rig.jobs() {
             let charges = rig.sandbox.charges_for(prompt);
-            jobs.push(JobFacts { prompt: prompt.clone(), charges, row: row(&store, *id).await });
+            let row = row(&store, *id).await;
+            jobs.push(JobFacts {
+                prompt: prompt.clone(),
+                charges,
+                consents: consents(&store, *id).await,
+                row,
+            });
         }
         (jobs, store.check().await.unwrap())
     })
@@ -90,6 +103,8 @@ pub async fn facts(rig: &Rig) -> Facts {
         files: files.into_iter().map(|path| found(path, &jobs, &rig.sandbox)).collect(),
         spooled: files_below(&rig.data_dir().join("spool")).len(),
         leaks: leaks(rig),
+        wal_bytes,
+        descriptors: rig.most_descriptors(),
         jobs,
         damage,
     }
@@ -104,6 +119,12 @@ async fn row(store: &Store, id: JobId) -> Option<Row> {
         outputs: store.outputs(id).await.unwrap(),
         shown_in_need: shown.iter().any(|job| job.id == id && job.state.needs_person().is_some()),
     })
+}
+
+/// A new render, or a submit that was to be repeated although it may be paid: only a person's command does either.
+async fn consents(store: &Store, id: JobId) -> usize {
+    let history = store.history(id).await.unwrap_or_default();
+    history.iter().filter(|row| matches!(row.event, Event::Requeued | Event::Resubmitted { .. })).count()
 }
 
 fn found(path: PathBuf, jobs: &[JobFacts], sandbox: &Sandbox) -> Found {
@@ -127,13 +148,24 @@ fn leaks(rig: &Rig) -> Vec<String> {
     places.retain(|path| {
         !path.ends_with("reserve") && path.extension().is_none_or(|extension| extension != "mp4")
     });
-    let has_key = |path: &PathBuf| String::from_utf8_lossy(&fs::read(path).unwrap()).contains(KEY);
-    let mut leaks: Vec<String> =
-        places.into_iter().filter(has_key).map(|path| format!("the key is in {}", path.display())).collect();
+    let mut leaks = Vec::new();
+    for path in places {
+        let content = fs::read(&path).unwrap();
+        leaks.extend(contains(&content, KEY).then(|| format!("the key is in {}", path.display())));
+        // A link is in the database, with what surrounds it, and in no file that people read or copy.
+        let is_database =
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("klingd.db"));
+        let signed = !is_database && contains(&content, "sig=");
+        leaks.extend(signed.then(|| format!("a signed link is in {}", path.display())));
+    }
     let said = rig.said();
     leaks.extend(said.contains(KEY).then(|| "the key is in the log".to_owned()));
     leaks.extend(said.contains("sig=").then(|| "a signed link is in the log".to_owned()));
     leaks
+}
+
+fn contains(content: &[u8], part: &str) -> bool {
+    content.windows(part.len()).any(|window| window == part.as_bytes())
 }
 
 /// All regular files, however deep; none where there is no folder.

@@ -7,9 +7,11 @@ mod gate;
 mod promise;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,19 +20,21 @@ use klingd::disk;
 use klingd::domain::job::NewJob;
 use klingd::domain::request::Draft;
 use klingd::domain::{JobId, Request, State, TaskId, Timestamp};
-use klingd::sandbox::{Model, Options, Sandbox};
+use klingd::sandbox::{AcceptKeys, Model, Options, Sandbox};
 use klingd::store::enqueue::NewBatch;
 use klingd::store::person::Resolution;
 use klingd::store::{Access, Store, doorbell};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
+use crate::tally::Verdict;
+
 pub use self::daemon::{Daemon, End};
 pub use self::facts::{Facts, facts};
 pub use self::gate::Gate;
-pub use self::promise::{broken_at_any_instant, broken_at_rest};
+pub use self::promise::{at_any_instant, at_rest, broken_at_any_instant, broken_at_rest};
 
-/// The key that the daemon is given. Long and odd, so that it is found wherever it leaks to.
+/// How the key begins that the daemon is given. Long and odd, so that it is found wherever it leaks to.
 pub const KEY: &str = "kling-rig-0f3a9c71d2-not-to-be-seen";
 
 /// Longer than anything takes on a busy machine; a test that hangs must fail and say where.
@@ -61,15 +65,22 @@ pub struct Rig {
     jobs: Vec<(JobId, String)>,
     /// Everything that every daemon has said.
     log: Mutex<String>,
+    /// What was checked so far.
+    checked: Mutex<Verdict>,
+    /// The most descriptors that a daemon was seen with.
+    descriptors: AtomicUsize,
 }
 
 impl Rig {
     pub async fn new(setup: Setup<'_>) -> Self {
+        // Each rig's own: a daemon that an interrupted run has left behind gets a 401 at whatever double has its port now.
+        let key = format!("{KEY}-{:016x}", Clock.number());
         let options = Options {
             seed: setup.seed,
             render_time: Duration::ZERO..=Duration::ZERO,
             video_bytes: setup.video_bytes,
             faults: setup.faults.parse().unwrap(),
+            keys: AcceptKeys::Only(vec![key.clone()]),
             ..Options::new(now)
         };
         let (sandbox, server) = Sandbox::bind(options).await.unwrap();
@@ -81,7 +92,7 @@ impl Rig {
         };
         let dir = dir.unwrap();
         let videos = setup.videos_on.map_or_else(|| dir.path().join("videos"), Path::to_owned);
-        let mut variables = variables(&sandbox.base_url(), &videos);
+        let mut variables = variables(&sandbox.base_url(), &key, &videos);
         // An empty file of its own: the configuration of this machine is none of its business.
         let config = dir.path().join("klingd.toml");
         File::create(&config).unwrap();
@@ -93,7 +104,16 @@ impl Rig {
                 one.into_iter().chain(["KLINGD_DOWNLOAD__WORKERS"]).map(|name| (name, "1".to_owned())),
             );
         }
-        Self { sandbox, dir, videos, variables, jobs: Vec::new(), log: Mutex::default() }
+        Self {
+            sandbox,
+            dir,
+            videos,
+            variables,
+            jobs: Vec::new(),
+            log: Mutex::default(),
+            checked: Mutex::default(),
+            descriptors: AtomicUsize::new(0),
+        }
     }
 
     /// A rig with so many jobs in its queue.
@@ -203,14 +223,40 @@ impl Rig {
         self.start_with(&["--until-idle"], points)
     }
 
-    fn start_with(&self, arguments: &[&str], points: &str) -> Daemon {
+    /// A daemon that ends when nothing moves any more, with more in its environment.
+    pub fn start_under(&self, environment: &[(&str, OsString)]) -> Daemon {
+        let mut command = self.daemon(&["--until-idle"]);
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
+        Daemon::start(command)
+    }
+
+    fn daemon(&self, arguments: &[&str]) -> Command {
+        let mut command = self.verb("run");
+        command.args(arguments);
+        command
+    }
+
+    /// A command on this queue.
+    pub fn verb(&self, verb: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_klingd"));
-        command.env_clear().envs(&self.variables).arg("run").args(arguments);
-        command.arg("--data-dir").arg(self.data_dir());
+        command.env_clear().envs(&self.variables).arg("--data-dir").arg(self.data_dir()).arg(verb);
+        command
+    }
+
+    fn start_with(&self, arguments: &[&str], points: &str) -> Daemon {
+        let mut command = self.daemon(arguments);
         if !points.is_empty() {
             command.env(klingd::failpoint::VARIABLE, points);
         }
         Daemon::start(command)
+    }
+
+    /// A command of a person or a program, to its end.
+    pub async fn command(&self, arguments: &[&str]) -> std::process::Output {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_klingd"));
+        command.env_clear().envs(&self.variables).args(arguments).arg("--data-dir").arg(self.data_dir());
+        command.stdin(std::process::Stdio::null()).kill_on_drop(true);
+        within(|| format!("{arguments:?}"), command.output()).await.unwrap()
     }
 
     /// Waits until the double sees something, which only a daemon that lives can make it see.
@@ -258,13 +304,36 @@ impl Rig {
         let facts = facts(self).await;
         // 10: a person is needed; only doubt may need one here.
         end.exited(if facts.in_doubt().next().is_some() { 10 } else { 0 });
-        all_well(&broken_at_rest(&facts), &end.log);
+        self.judge(at_rest(&facts, |_| false), &end.log);
         facts
     }
 
     /// Checks what must hold even with the daemon killed a moment ago.
     pub async fn holds_at_any_instant(&self) {
-        all_well(&broken_at_any_instant(&facts(self).await), &self.said());
+        self.judge(at_any_instant(&facts(self).await), &self.said());
+    }
+
+    /// Counts what was checked; fails with every broken line of the promise, and with what led there.
+    #[track_caller]
+    pub fn judge(&self, verdict: Verdict, log: &str) {
+        assert!(verdict.broken.is_empty(), "{}\nthe log:\n{log}", verdict.broken.join("\n"));
+        self.checked.lock().unwrap_or_else(PoisonError::into_inner).add(&verdict);
+    }
+
+    /// What was checked so far.
+    pub fn checked(&self) -> Verdict {
+        self.checked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Counts the descriptors of a daemon that lives.
+    pub fn count_descriptors(&self, daemon: &Daemon) {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).map_or(0, Iterator::count);
+        self.descriptors.fetch_max(open, Ordering::Relaxed);
+    }
+
+    /// The most that were ever counted.
+    pub fn most_descriptors(&self) -> usize {
+        self.descriptors.load(Ordering::Relaxed)
     }
 
     /// What every daemon of this rig has said.
@@ -306,12 +375,6 @@ impl Rig {
     }
 }
 
-/// Fails with every broken line of the promise, and with what led there.
-#[track_caller]
-fn all_well(broken: &[String], log: &str) {
-    assert!(broken.is_empty(), "{}\nthe log:\n{log}", broken.join("\n"));
-}
-
 /// `work` on a database, beside the writer that it needs.
 async fn with_store<T>(database: &Path, work: impl AsyncFnOnce(Store) -> T) -> T {
     let (store, writer) = Store::open(database, Access::Use).await.unwrap();
@@ -346,11 +409,11 @@ fn now() -> jiff::Timestamp {
     jiff::Timestamp::from_millisecond(clock().as_millis()).unwrap()
 }
 
-fn variables(base_url: &str, videos: &Path) -> BTreeMap<&'static str, String> {
+fn variables(base_url: &str, key: &str, videos: &Path) -> BTreeMap<&'static str, String> {
     let fast = "100ms";
     let all = [
         ("KLINGD_API__BASE_URL", base_url),
-        ("KLINGD_API__KEY", KEY),
+        ("KLINGD_API__KEY", key),
         ("KLINGD_POLL__FIRST", fast),
         ("KLINGD_POLL__EVERY", fast),
         ("KLINGD_POLL__SLOWEST", "200ms"),
@@ -368,7 +431,8 @@ fn variables(base_url: &str, videos: &Path) -> BTreeMap<&'static str, String> {
     all.into_iter().chain([root]).map(|(name, value)| (name, value.to_owned())).collect()
 }
 
-fn new_job(prompt: &str) -> NewJob {
+/// A job with this prompt.
+pub fn new_job(prompt: &str) -> NewJob {
     let draft = Draft {
         job_type: Some("pro-text-to-video".to_owned()),
         prompt: Some(prompt.to_owned()),

@@ -5,47 +5,87 @@ use klingd::store::{download::Output, view::AttemptRow};
 use serde_json::Value;
 
 use super::facts::{Facts, Found, JobFacts, Row};
+use crate::tally::{Invariant, Verdict};
 
 /// What must hold at any instant, whatever was killed a moment ago.
-pub fn broken_at_any_instant(facts: &Facts) -> Vec<String> {
-    let mut broken = facts.damage.clone();
-    broken.extend(facts.leaks.iter().cloned());
+pub fn at_any_instant(facts: &Facts) -> Verdict {
+    let mut verdict = Verdict::default();
+    verdict.check(Invariant::Sound, facts.damage.iter().cloned());
+    verdict.check(Invariant::Secret, facts.leaks.iter().cloned());
+    verdict.check(Invariant::Clean, grown(facts));
     for job in &facts.jobs {
-        let found = match &job.row {
-            Some(row) => broken_money(job, row).into_iter().chain(broken_row(row)).collect(),
-            None => vec!["it is lost".to_owned()],
-        };
-        broken.extend(found.into_iter().map(|line: String| format!("{}: {line}", job.prompt)));
+        let said = |broken: Vec<String>| broken.into_iter().map(|line| format!("{}: {line}", job.prompt));
+        let lost = if job.row.is_none() { vec!["it is lost".to_owned()] } else { Vec::new() };
+        verdict.check(Invariant::Kept, said(lost));
+        verdict.check(Invariant::PaidOnce, said(paid_again(job)));
+        if let Some(row) = &job.row {
+            verdict.check(Invariant::OnRecord, said(forgotten_money(job, row)));
+            verdict.check(Invariant::Sound, said(broken_row(row)));
+        }
     }
-    broken.extend(facts.files.iter().filter_map(torn));
-    broken
+    for file in facts.files.iter().filter(|file| is_video(file)) {
+        verdict.check(Invariant::Whole, torn(file));
+    }
+    verdict
 }
 
-/// What must hold besides when nothing moves any more: each job is done or in doubt, and nothing lies about.
-pub fn broken_at_rest(facts: &Facts) -> Vec<String> {
-    let mut broken = broken_at_any_instant(facts);
+/// What must hold besides when nothing moves any more: each job is done or in doubt (or `may_end` otherwise), and nothing
+/// lies about.
+pub fn at_rest(facts: &Facts, may_end: fn(&State) -> bool) -> Verdict {
+    let mut verdict = at_any_instant(facts);
     for (job, row) in facts.jobs.iter().filter_map(|job| Some((job, job.row.as_ref()?))) {
-        let found = match &row.job.state {
-            State::Done { .. } => unfinished(row, &facts.files),
-            State::InDoubt { .. } if row.shown_in_need => Vec::new(),
-            State::InDoubt { .. } => vec!["it is in doubt and nobody is told".to_owned()],
-            other => vec![format!("it is {} at rest", other.label())],
-        };
-        broken.extend(found.into_iter().map(|line| format!("{}: {line}", job.prompt)));
+        let said = |broken: Vec<String>| broken.into_iter().map(|line| format!("{}: {line}", job.prompt));
+        match &row.job.state {
+            State::Done { .. } => verdict.check(Invariant::Whole, said(unfinished(row, &facts.files))),
+            State::InDoubt { .. } => {
+                let untold = (!row.shown_in_need).then(|| "it is in doubt and nobody is told".to_owned());
+                verdict.check(Invariant::OnRecord, said(Vec::from_iter(untold)));
+            }
+            other => {
+                let moves = (!may_end(other)).then(|| format!("it is {} at rest", other.label()));
+                verdict.check(Invariant::Rests, said(Vec::from_iter(moves)));
+            }
+        }
         let open = row.attempts.iter().any(|attempt| attempt.outcome == Outcome::Open);
-        broken.extend(open.then(|| format!("{}: an attempt is open at rest", job.prompt)));
+        let open = open.then(|| "an attempt is open at rest".to_owned());
+        verdict.check(Invariant::Rests, said(Vec::from_iter(open)));
     }
     let strays = facts.files.iter().filter(|file| !belongs_to_a_done_job(file, facts));
-    broken.extend(strays.map(|file| format!("{} was left behind", file.path.display())));
-    broken.extend((facts.spooled > 0).then(|| format!("{} answers are left in the spool", facts.spooled)));
-    broken
+    verdict.check(Invariant::Clean, strays.map(|file| format!("{} was left behind", file.path.display())));
+    let spooled = (facts.spooled > 0).then(|| format!("{} answers are left in the spool", facts.spooled));
+    verdict.check(Invariant::Clean, spooled);
+    verdict
 }
 
-fn broken_money(job: &JobFacts, row: &Row) -> Vec<String> {
+/// The broken lines of [`at_any_instant`].
+pub fn broken_at_any_instant(facts: &Facts) -> Vec<String> {
+    at_any_instant(facts).broken
+}
+
+/// The broken lines of [`at_rest`], where every job must be done or in doubt.
+pub fn broken_at_rest(facts: &Facts) -> Vec<String> {
+    at_rest(facts, |_| false).broken
+}
+
+/// SQLite brings the WAL in at 4 MB; with a reader in the way it may miss one turn, but not four.
+const WAL_AT_MOST: u64 = 16 << 20;
+/// A daemon with all its workers, connections and database handles has half of these.
+const DESCRIPTORS_AT_MOST: usize = 128;
+
+fn grown(facts: &Facts) -> Vec<String> {
+    let (wal, descriptors) = (facts.wal_bytes, facts.descriptors);
+    let wal = (wal > WAL_AT_MOST).then(|| format!("the WAL has grown to {wal} bytes"));
+    let open = (descriptors > DESCRIPTORS_AT_MOST).then(|| format!("a daemon had {descriptors} descriptors"));
+    wal.into_iter().chain(open).collect()
+}
+
+fn paid_again(job: &JobFacts) -> Vec<String> {
+    let too_often = job.charges > 1 + job.consents;
+    too_often.then(|| format!("it was charged {} times", job.charges)).into_iter().collect()
+}
+
+fn forgotten_money(job: &JobFacts, row: &Row) -> Vec<String> {
     let mut broken = Vec::new();
-    if job.charges > 1 {
-        broken.push(format!("it was charged {} times", job.charges));
-    }
     // Paid, it is followed, or may be on the wire, or is in doubt; queued it would be paid again.
     let state = &row.job.state;
     let known = state.task().is_some() || matches!(state, State::Submitting { .. } | State::InDoubt { .. });
@@ -78,11 +118,14 @@ fn broken_row(row: &Row) -> Vec<String> {
     broken
 }
 
+fn is_video(file: &Found) -> bool {
+    file.path.extension().is_some_and(|extension| extension == "mp4")
+}
+
 /// A file under a final name that is not exactly the video that was paid for.
 fn torn(file: &Found) -> Option<String> {
-    let is_video = file.path.extension().is_some_and(|extension| extension == "mp4");
     let whole = file.wanted.as_ref().is_some_and(|wanted| *wanted == file.content);
-    (is_video && !whole).then(|| format!("{} is torn, or nobody's", file.path.display()))
+    (!whole).then(|| format!("{} is torn, or nobody's", file.path.display()))
 }
 
 /// What a job that is called done lacks.

@@ -90,6 +90,15 @@ fn a_terminal_gets_no_orders_from_a_file() {
     "#);
 }
 
+/// The renderer knows ASCII's control characters and leaves the others, which 8-bit terminals obey.
+#[test]
+fn a_snippet_keeps_no_control_character_of_unicode() {
+    let text = "{\"type\":\"x\",\"prompt\":\"\u{9b}31m\u{61c}\u{200f}\"}".as_bytes();
+    let diagnostics = read(text, Format::Json, "f", &context()).expect_err("wrong");
+    let shown = render_terminal(text, &diagnostics, false);
+    assert!(shown.contains("\"prompt\":\"\u{fffd}31m\u{fffd}\u{fffd}\""), "{shown}");
+}
+
 #[test]
 fn a_long_line_is_shown_where_it_matters() {
     let text = format!("{TEXT}images = [\"https://example.com/{}.jpg\", 5]\n", "a".repeat(900));
