@@ -48,6 +48,10 @@ soak minutes="60" jobs="20000" seed="1" plot="docs/soak.svg":
 scale *options:
     cargo bench --locked --bench scale -- {{ options }}
 
+# All benchmarks beside their peers, which are installed for it; about an hour (QUICK=yes: minutes, and only that it runs).
+bench:
+    tools/bench.sh
+
 # Every rung of the ladder by seeds until the minutes are over, then a table: just torture --seed 7 --minutes 60
 torture *options:
     tools/torture.sh {{ options }}

@@ -1,167 +1,129 @@
-//! The whole way of many jobs through real HTTP: submit, status, download, fsynced files. The provider's double runs as a
-//! process of its own, so that this process's CPU and memory are the daemon's.
+//! The whole way of many jobs through real HTTP: submit, status, download, fsynced files. Beside the floor: the same calls
+//! and files by bare reqwest, without any queue. The provider's double, klingd and the floor run as processes of their own,
+//! so that CPU and memory are each one's.
 //!
-//! `cargo bench --bench drain -- [--jobs 10000] [--bytes 20000]`
+//! Goal: klingd at 60 % of the floor's jobs a second or more.
+//!
+//! `cargo bench --bench drain -- [--jobs 10000] [--bytes 20000] [--rounds 3]`
 
 #![expect(clippy::print_stdout, reason = "a bench prints what it measured")]
+#![expect(clippy::disallowed_methods, reason = "a bench reads the clock and writes where it likes")]
 
-use std::{
-    collections::BTreeMap,
-    ffi::OsString,
-    net::{TcpListener, TcpStream},
-    path::Path,
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+mod common;
+#[path = "drain/floor.rs"]
+mod floor;
+#[path = "drain/klingd.rs"]
+mod ours;
+
+use std::path::Path;
+
+use common::{
+    Result, Series,
+    child::{self, Cost},
+    load, number, say_machine, turns, verdict, word,
 };
 
-use klingd::{
-    clock::Clock,
-    config::{Config, Environment, Overrides},
-    daemon::{self, Ended, Options},
-    domain::{Request, job::NewJob, request::Draft, state::Label},
-    store::{Access, Store, World, enqueue::NewBatch},
-};
-use tokio_util::sync::CancellationToken;
-
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+/// Jobs at once, for both.
+const AT_ONCE: usize = 8;
 
 fn main() -> Result<()> {
-    let (jobs, bytes) = (argument("--jobs", 10_000), argument("--bytes", 20_000));
-    let dir = tempfile::tempdir_in(std::env::current_dir()?)?;
-    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-    let mut double = sandbox(port, bytes)?;
-    let result = drain(dir.path(), port, jobs);
-    double.kill()?;
-    double.wait()?;
-    result
-}
-
-fn argument(name: &str, default: u64) -> u64 {
-    let mut all = std::env::args();
-    all.find(|a| a == name).and_then(|_| all.next()).and_then(|n| n.parse().ok()).unwrap_or(default)
-}
-
-fn sandbox(port: u16, bytes: u64) -> Result<Child> {
-    let child = Command::new(env!("CARGO_BIN_EXE_klingd"))
-        .args(["sandbox", "--render", "0", "--balance", "100000000"])
-        .arg("--listen")
-        .arg(format!("127.0.0.1:{port}"))
-        .arg("--video-bytes")
-        .arg(bytes.to_string())
-        .stderr(Stdio::null())
-        .spawn()?;
-    #[expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
-    let patience = Instant::now() + Duration::from_secs(10);
-    #[expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
-    while TcpStream::connect(("127.0.0.1", port)).is_err() && Instant::now() < patience {
-        std::thread::yield_now();
-    }
-    Ok(child)
-}
-
-fn config(dir: &Path, port: u16) -> Result<Config> {
-    let variables = [
-        ("KLINGD_API__BASE_URL", format!("http://127.0.0.1:{port}")),
-        ("KLINGD_API__KEY", "bench".to_owned()),
-        ("KLINGD_SUBMIT__WORKERS", "8".to_owned()),
-        ("KLINGD_SUBMIT__START_IN_FLIGHT", "64".to_owned()),
-        ("KLINGD_SUBMIT__MAX_IN_FLIGHT", "64".to_owned()),
-        ("KLINGD_DOWNLOAD__WORKERS", "8".to_owned()),
-        ("KLINGD_OUTPUT__MIN_FREE", "1 MiB".to_owned()),
-    ];
-    let variables: BTreeMap<OsString, OsString> = variables.map(|(k, v)| (k.into(), v.into())).into();
-    let environment = Environment {
-        variables,
-        home: Some(dir.to_owned()),
-        current_dir: dir.to_owned(),
-        ..Environment::default()
-    };
-    let overrides = Overrides { data_dir: Some(dir.join("data")), ..Overrides::default() };
-    let mut config = Config::load(&overrides, &environment)?;
-    // No person may configure this; the double has every task ready at once.
-    config.poll.first = Some(Duration::ZERO);
-    config.poll.max_per_second = 1e6;
-    Ok(config)
-}
-
-fn new_jobs(n: u64) -> Vec<NewJob> {
-    let job = |i: u64| {
-        let draft = Draft {
-            job_type: Some("std-text-to-video".to_owned()),
-            prompt: Some(format!("A lighthouse at dusk, slow pan, number {i}")),
-            ..Draft::default()
-        };
-        let request = Request::parse(&draft).ok()?;
-        Some(NewJob::of(request, "bench"))
-    };
-    (0..n).filter_map(job).collect()
-}
-
-#[tokio::main]
-async fn drain(dir: &Path, port: u16, jobs: u64) -> Result<()> {
-    let config = config(dir, port)?;
-    klingd::disk::create_root(&config.data_dir)?;
-    let (store, writer) = Store::open(&config.database(), Access::Migrate).await?;
-    let batch = NewBatch {
-        name: "bench".to_owned(),
-        source: "bench".to_owned(),
-        max_credits: None,
-        jobs: new_jobs(jobs),
-    };
-    let enqueue = async move { store.enqueue(batch, Clock.now()).await };
-    let before = Usage::now()?;
-    let (written, queued) = tokio::join!(writer.run(), enqueue);
-    written?;
-    let queued = queued?.len();
-    before.report("enqueue, one call", jobs)?;
-
-    let before = Usage::now()?;
-    let describe = |_: &_, _: &[_]| serde_json::Value::Null;
-    let options = Options { until_idle: true, world: World::Real, describe };
-    let ended = daemon::run(&config, config.require_key()?, options, Clock, CancellationToken::new()).await?;
-    before.report("drain", jobs)?;
-
-    let (store, writer) = Store::open(&config.database(), Access::Use).await?;
-    let depth = async move { store.depth().await };
-    let (written, depth) = tokio::join!(writer.run(), depth);
-    written?;
-    let all_done = depth? == [(Label::Done, jobs)];
-    println!("{queued} queued, {ended:?}, all done: {all_done}");
-    if ended == (Ended::Idle { failed: 0, needs_person: 0 }) && all_done {
-        Ok(())
-    } else {
-        Err("not all are done".into())
+    let jobs = number("--jobs", 10_000);
+    match (word("--as").as_deref(), word("--url"), word("--dir")) {
+        (Some("klingd"), Some(url), Some(dir)) => ours::run(Path::new(&dir), &url, jobs),
+        (Some("floor"), Some(url), Some(dir)) => floor::run(Path::new(&dir), &url, jobs),
+        _ => compare(jobs, number("--bytes", 20_000), number("--rounds", 3)),
     }
 }
 
-/// What this process has used so far, by /proc.
-struct Usage {
-    at: Instant,
-    cpu_s: f64,
+#[derive(Clone, Copy)]
+enum Way {
+    Klingd,
+    Floor,
 }
 
-impl Usage {
-    #[expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
-    fn now() -> Result<Self> {
-        let stat = std::fs::read_to_string("/proc/self/stat")?;
-        // Fields 14 and 15, counted after the command's closing parenthesis (proc(5)), in ticks of 10 ms.
-        let fields: Vec<&str> =
-            stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
-        let ticks = |i: usize| fields.get(i).and_then(|t| t.parse::<f64>().ok()).unwrap_or(0.0);
-        Ok(Self { at: Instant::now(), cpu_s: (ticks(11) + ticks(12)) / 100.0 })
-    }
+/// What all rounds of one way used.
+#[derive(Default)]
+struct Runs {
+    per_second: Series,
+    cpu_s: Series,
+    rss_mb: Series,
+    /// Shares of one core, of the way and of the double that it calls.
+    busy: Series,
+    double_busy: Series,
+    /// Jobs a second put into the queue before, in one call.
+    queued: Series,
+}
 
-    fn report(&self, what: &str, jobs: u64) -> Result<()> {
-        let now = Self::now()?;
-        let wall = now.at.duration_since(self.at).as_secs_f64();
-        let cpu = now.cpu_s - self.cpu_s;
-        let status = std::fs::read_to_string("/proc/self/status")?;
-        let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap_or("?").trim().to_owned();
-        println!(
-            "{what}: {jobs} jobs in {wall:.2} s = {:.0} jobs/s; CPU {:.3} s per 1,000 jobs; peak RSS {peak}",
-            jobs as f64 / wall,
-            cpu / jobs as f64 * 1000.0
-        );
+impl Runs {
+    fn push(&mut self, cost: &Cost, double_cpu_s: f64, jobs: u64) -> Result<()> {
+        // Each says what of its time counts: filling the queue is no part of a drain.
+        let wall_s = cost.said("wall ").ok_or("it did not say how long it took")?;
+        let cpu_s = cost.said("cpu ").unwrap_or(cost.cpu_s);
+        self.per_second.push(jobs as f64 / wall_s);
+        self.cpu_s.push(cpu_s / jobs as f64 * 1e3);
+        self.rss_mb.push(cost.rss_mb);
+        self.busy.push(cpu_s / wall_s);
+        self.double_busy.push(double_cpu_s / wall_s);
+        if let Some(queueing_s) = cost.said("queued ") {
+            self.queued.push(jobs as f64 / queueing_s);
+        }
         Ok(())
     }
+
+    fn report(&self, what: &str) {
+        println!("  {what}");
+        println!("    jobs/s                 {:.0}", self.per_second);
+        println!("    CPU s per 1,000 jobs   {:.3}", self.cpu_s);
+        println!("    peak RSS MB            {:.1}", self.rss_mb);
+        println!("    cores it used          {:.2}; the double {:.2}", self.busy, self.double_busy);
+    }
+}
+
+fn compare(jobs: u64, bytes: u64, rounds: usize) -> Result<()> {
+    let target = std::env::current_dir()?.join("target");
+    say_machine(&target)?;
+    println!(
+        "fsync: klingd's database WAL, synchronous=FULL; videos and sidecars of both: file, rename, directory"
+    );
+    println!("drain: {jobs} jobs, videos of {bytes} bytes, {AT_ONCE} at once, {rounds} rounds in turn");
+    let (mut ours, mut floor) = (Runs::default(), Runs::default());
+    for round in 0..rounds {
+        for way in turns(&[Way::Klingd, Way::Floor], round) {
+            let dir = tempfile::tempdir_in(&target)?;
+            // A double for each: its books grow with every job.
+            let (double, url) = child::double(&["--render", "0", "--video-bytes", &bytes.to_string()])?;
+            let (part, runs) = match way {
+                Way::Klingd => ("klingd", &mut ours),
+                Way::Floor => ("floor", &mut floor),
+            };
+            let mut command = child::itself(part)?;
+            command.args(["--url", &url, "--jobs", &jobs.to_string(), "--dir"]).arg(dir.path());
+            let cost = child::measure(&mut command)?;
+            runs.push(&cost, child::cpu_s(double.pid()), jobs)?;
+        }
+    }
+    floor.report("floor: bare reqwest, the same calls and files, no queue");
+    ours.report("klingd");
+    println!("    queued before, jobs/s  {:.0}", ours.queued);
+    let ratio = ours.per_second.over(&floor.per_second);
+    println!("  klingd over the floor    {ratio:.2}; goal ≥ 0.60 {}", verdict(ratio.median() >= 0.6));
+    println!("  {}", bottleneck(&floor)?);
+    println!("  load at the end {}", load());
+    Ok(())
+}
+
+/// Whether the floor says anything about the client, or only how fast the double answers.
+fn bottleneck(floor: &Runs) -> Result<String> {
+    let cores = std::thread::available_parallelism()?.get() as f64;
+    let (client, double) = (floor.busy.median(), floor.double_busy.median());
+    let all = 100.0 * (client + double) / cores;
+    let share = 100.0 * double / (client + double);
+    Ok(format!(
+        "in the floor's runs both together used {all:.0} % of the {cores} cores, {share:.0} % of that the double{}",
+        if all > 80.0 && share > 50.0 {
+            ": it is the bottleneck there, and flatters klingd's ratio"
+        } else {
+            ""
+        }
+    ))
 }
