@@ -104,7 +104,9 @@ fn url(fields: &Map<String, Value>, name: &str) -> Result<bool, Refusal> {
 }
 
 fn is_url(value: &Value) -> bool {
-    value.as_str().is_some_and(|text| text.starts_with("https://") || text.starts_with("http://"))
+    // Schemes know no case (RFC 3986, 3.1).
+    let scheme = value.as_str().and_then(|text| text.split_once("://")).map(|(scheme, _)| scheme);
+    scheme.is_some_and(|scheme| ["https", "http"].iter().any(|known| scheme.eq_ignore_ascii_case(known)))
 }
 
 fn ratio(fields: &Map<String, Value>) -> Result<Ratio, Refusal> {
