@@ -37,7 +37,7 @@ pub(super) fn layers(overrides: &Overrides, environment: &Environment) -> Result
     for given in variables(environment).into_iter().chain(flags(overrides)) {
         match given.layer() {
             Ok(layer) => merged = merged.merge(layer),
-            Err(complaint) => problems.push(complaint.about_hidden(&given.key, &given.origin)),
+            Err(complaint) => problems.push(complaint.about_hidden(&raw::visible(&given.key), &given.origin)),
         }
     }
     let values = merged.data().map_err(|error| ConfigError::Merge(error.to_string()))?;

@@ -40,7 +40,7 @@ impl fmt::Display for Origin {
 }
 
 /// A foreign name as it may stand in a message: without what a terminal would obey.
-fn visible(name: &str) -> String {
+pub(super) fn visible(name: &str) -> String {
     let turns = |c| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     name.chars().fold(String::with_capacity(name.len()), |mut out, c| {
         if c.is_control() || turns(c) {

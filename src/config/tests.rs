@@ -473,6 +473,8 @@ fn a_variable_steers_no_terminal() {
     let complaint = Machine::with_file("").set("KLINGD_\u{1b}[31mX", "x").complaint();
     assert!(complaint.starts_with(r"KLINGD_\u{1b}[31mX: "), "{complaint:?}");
     assert!(!complaint.contains('\u{1b}'), "{complaint:?}");
+    let complaint = Machine::with_file("").set("KLINGD_A____\u{1b}[31mX", "x").complaint();
+    assert!(complaint.contains(r"a..\u{1b}[31mx") && !complaint.contains('\u{1b}'), "{complaint:?}");
 }
 
 #[test]
