@@ -69,10 +69,13 @@ fn lines(jobs: usize) -> String {
     (0..jobs).map(line).collect()
 }
 
+/// One run in a folder of its own, and what it cost.
+type Run<'a> = Box<dyn Fn(&Path) -> Result<Cost> + 'a>;
+
 /// A way to queue, and what each round of it took.
 struct Way<'a> {
     name: String,
-    run: Box<dyn Fn(&Path) -> Result<Cost> + 'a>,
+    run: Run<'a>,
     wall_ms: Series,
     rss_mb: f64,
 }

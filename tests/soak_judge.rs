@@ -71,9 +71,12 @@ fn the_judge_is_content_when_all_is_well() {
     assert_eq!(broken(&all_well()), [""; 0]);
 }
 
+/// Something that must not be.
+type Harm = fn(&mut Facts);
+
 #[test]
 fn the_judge_notices_each_broken_line_of_the_promise() {
-    let cases: [(&str, fn(&mut Facts)); 11] = [
+    let cases: [(&str, Harm); 11] = [
         ("was paid 2 times", |f| {
             let twice = f.paid["done"][0].clone();
             f.paid.entry("done".into()).or_default().push(Paid { task: "t9".into(), ..twice });

@@ -49,10 +49,11 @@ fn parse(text: &str, format: Format) -> Result<File, Vec<Diagnostic>> {
     read(text.as_bytes(), format, "f", &context)
 }
 
+/// What a file means: its jobs, its batch's name and cap; or what is wrong, by key and message.
+type Meaning<'f> = Result<(&'f [NewJob], Option<&'f str>, Option<u64>), Vec<(&'f str, &'f str)>>;
+
 /// The jobs, or every error by its kind and the key that it is about.
-fn outcome(
-    read: &Result<File, Vec<Diagnostic>>,
-) -> Result<(&[NewJob], Option<&str>, Option<u64>), Vec<(&str, &str)>> {
+fn outcome(read: &Result<File, Vec<Diagnostic>>) -> Meaning<'_> {
     match read {
         Ok(file) => {
             Ok((&file.jobs, file.batch.as_deref(), file.batch_max_credits.map(|credits| credits.get())))
@@ -94,7 +95,7 @@ struct Written {
 impl Written {
     fn chosen(choices: &mut Choices<'_>) -> Self {
         let kind = choices.byte();
-        let single = kind % 4 == 0;
+        let single = kind.is_multiple_of(4);
         let batch = (!single && kind & 4 != 0).then(|| {
             let mut batch = Map::new();
             if choices.byte() & 1 != 0 {
