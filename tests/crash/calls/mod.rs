@@ -178,7 +178,7 @@ async fn strike(place: &TempDir, fault: Option<Fault>) -> (Rig, End, Trace) {
 
 /// A daemon struck when it makes this file or folder: in the calm run that was call `at`, in another one a call or two beside.
 async fn strike_at(path: &str, does: Does, at: usize) -> (TempDir, Rig, End) {
-    for at in [at, at + 1, at - 1, at + 2, at - 2, at + 3] {
+    for at in [at, at + 1, at.saturating_sub(1), at + 2, at.saturating_sub(2), at + 3].map(|at| at.max(1)) {
         let place = place();
         let (rig, end, trace) = strike(&place, Some(Fault { does, at })).await;
         if trace.struck.is_some_and(|call| call.ends_with(path)) {
