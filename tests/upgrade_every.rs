@@ -15,6 +15,7 @@ use klingd::{
         budget::Budget,
         enqueue::{NewBatch, Queued},
         open::OpenError,
+        prune::Reached,
         submit::ClaimPolicy,
         view::Filter,
     },
@@ -181,7 +182,7 @@ async fn keys_of_paid_jobs_come_back_and_stay_when_these_are_pruned() {
     assert_eq!(again(1).await, existing(1));
     store.cancel(JobId(1), false, now).await.unwrap();
     assert_eq!(again(1).await, existing(3), "the one that is paid gets it back");
-    let gone = store.prune(Timestamp::from_millis(20), &mut JobId(0)).await.unwrap().unwrap();
+    let gone = store.prune(Timestamp::from_millis(20), &mut Reached::default()).await.unwrap().unwrap();
     // A file beside job 1 has yet to tell of it.
     assert_eq!(gone.iter().map(|job| job.id).collect::<Vec<_>>(), [JobId(2)]);
     assert_eq!((again(2).await, again(1).await), (existing(2), existing(3)), "pruned, and still paid");

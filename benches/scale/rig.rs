@@ -55,7 +55,7 @@ impl Queue {
             ("HOME", path("")),
             ("KLINGD_CONFIG", path("klingd.toml")),
             ("KLINGD_DATA_DIR", path("data")),
-            ("KLINGD_OUTPUT__MIN_FREE", "1 MiB".to_owned()),
+            ("KLINGD_OUTPUT__MIN_FREE", "0 B".to_owned()),
             ("KLINGD_OUTPUT__TEMPLATE", "{id}.mp4".to_owned()),
             ("KLINGD_API__BASE_URL", sandbox.base_url()),
             ("KLINGD_API__KEY", "bench".to_owned()),

@@ -10,8 +10,11 @@ use super::{Context, Exit, exit::Refusal, render::text::counted, when};
 use crate::{
     config::{Config, show_duration},
     daemon,
-    domain::{JobId, Timestamp, state::Label},
-    store::{Store, prune::Prunable},
+    domain::{Timestamp, state::Label},
+    store::{
+        Store,
+        prune::{Prunable, Reached},
+    },
 };
 
 /// Flags of `prune`.
@@ -80,9 +83,9 @@ async fn prune(context: &Context, args: &PruneArgs, store: &Store, before: Times
 
 /// A few at a time, so that the daemon's commits go on in between.
 async fn forget(store: &Store, before: Timestamp) -> Result<BTreeMap<Label, u64>> {
-    let (mut gone, mut after) = (BTreeMap::new(), JobId(0));
+    let (mut gone, mut reached) = (BTreeMap::new(), Reached::default());
     loop {
-        let forgotten = store.prune(before, &mut after).await?;
+        let forgotten = store.prune(before, &mut reached).await?;
         let Some(forgotten) = forgotten else { return Ok(gone) };
         for job in forgotten {
             *gone.entry(job.state).or_default() += 1;

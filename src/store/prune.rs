@@ -34,6 +34,31 @@ pub struct Forgotten {
     pub state: Label,
 }
 
+/// How far a prune has come: in the order in which the jobs ended, which an index has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reached {
+    ended_at: i64,
+    id: i64,
+}
+
+impl Default for Reached {
+    fn default() -> Self {
+        Self { ended_at: i64::MIN, id: 0 }
+    }
+}
+
+/// The next jobs that may be forgotten. By their end, not by their number: else a few old jobs are looked for among all.
+macro_rules! next_old {
+    () => {
+        concat!(
+            "SELECT j.id, j.finished_at FROM jobs j INDEXED BY jobs_finished
+             WHERE (j.finished_at, j.id) > (?2, ?3) AND ",
+            forgettable!(),
+            " ORDER BY j.finished_at, j.id LIMIT +?4"
+        )
+    };
+}
+
 /// What a prune finds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Prunable {
@@ -47,7 +72,7 @@ impl Store {
     /// What would be forgotten of jobs that ended before `before`.
     pub async fn prunable(&self, before: Timestamp) -> Result<Prunable> {
         let rows = sqlx::query(concat!(
-            "SELECT j.state, count(*) AS n FROM jobs j WHERE ",
+            "SELECT j.state, count(*) AS n FROM jobs j INDEXED BY jobs_finished WHERE ",
             forgettable!(),
             " GROUP BY j.state ORDER BY j.state"
         ))
@@ -65,22 +90,20 @@ impl Store {
         Ok(Prunable { jobs, kept })
     }
 
-    /// Forgets the next [`AT_ONCE`] jobs above `after` that ended before `before`, and puts `after` behind them; nothing when
+    /// Forgets the next [`AT_ONCE`] jobs behind `reached` that ended before `before`, and moves `reached` on; nothing when
     /// there are no more.
-    pub async fn prune(&self, before: Timestamp, after: &mut JobId) -> Result<Option<Vec<Forgotten>>> {
+    pub async fn prune(&self, before: Timestamp, reached: &mut Reached) -> Result<Option<Vec<Forgotten>>> {
         // Looked for by a reader, however many stay: the writer only looks at these few again.
-        let ids: Vec<i64> = sqlx::query_scalar(concat!(
-            "SELECT j.id FROM jobs j WHERE j.id > ?2 AND ",
-            forgettable!(),
-            " ORDER BY j.id LIMIT +?3"
-        ))
-        .bind(before.as_millis())
-        .bind(after.0)
-        .bind(AT_ONCE)
-        .fetch_all(&self.readers)
-        .await?;
-        let Some(last) = ids.last() else { return Ok(None) };
-        *after = JobId(*last);
+        let rows = sqlx::query(next_old!())
+            .bind(before.as_millis())
+            .bind(reached.ended_at)
+            .bind(reached.id)
+            .bind(AT_ONCE)
+            .fetch_all(&self.readers)
+            .await?;
+        let Some(last) = rows.last() else { return Ok(None) };
+        *reached = Reached { ended_at: last.try_get("finished_at")?, id: last.try_get("id")? };
+        let ids = rows.iter().map(|r| r.try_get("id")).collect::<std::result::Result<Vec<i64>, _>>()?;
         let ids = serde_json::to_string(&ids)?;
         self.write(move |c, _| Box::pin(async move { forget(c, before, &ids).await })).await.map(Some)
     }
@@ -127,4 +150,25 @@ async fn forget(c: &mut SqliteConnection, before: Timestamp, ids: &str) -> Resul
 fn label(r: &SqliteRow) -> Result<Label> {
     let word: &str = r.try_get("state")?;
     Label::parse(word).ok_or_else(|| StoreError::Corrupt(format!("{word:?} is no state")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Access;
+
+    #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "the writer of a test")]
+    async fn a_prune_looks_only_at_what_is_old_enough() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, writer) = Store::open(&dir.path().join("klingd.db"), Access::Use).await.unwrap();
+        tokio::spawn(writer.run());
+        assert_eq!(store.prune(Timestamp::from_millis(0), &mut Reached::default()).await.unwrap(), None);
+        let explained = sqlx::query(concat!("EXPLAIN QUERY PLAN ", next_old!()));
+        let rows = explained.fetch_all(&store.readers).await.unwrap();
+        let plan: Vec<String> = rows.iter().map(|r| r.get("detail")).collect();
+        let from = |line: &String| line.contains("jobs_finished (finished_at>? AND finished_at<?)");
+        assert!(plan.iter().any(from), "{plan:#?}");
+        assert!(!plan.iter().any(|line| line.contains("ORDER BY")), "nothing is sorted: {plan:#?}");
+    }
 }

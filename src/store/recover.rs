@@ -9,12 +9,17 @@ use super::{
 };
 use crate::domain::{Job, TaskId, Timestamp, plan::recover::orphaned};
 
+/// By the index of what is in flight, however long the queue is: a start waits for it.
+macro_rules! on_the_wire {
+    () => {
+        select_job!("WHERE j.in_flight = 1 AND j.state = 'submitting' ORDER BY j.id")
+    };
+}
+
 impl Store {
     /// Jobs that are `submitting`: at start, before any new submit, an earlier run left them there.
     pub async fn on_the_wire(&self) -> Result<Vec<Job>> {
-        let rows = sqlx::query(select_job!("WHERE j.state = 'submitting' ORDER BY j.id"))
-            .fetch_all(&self.readers)
-            .await?;
+        let rows = sqlx::query(on_the_wire!()).fetch_all(&self.readers).await?;
         rows.iter().map(row::job).collect()
     }
 
@@ -67,5 +72,24 @@ impl Store {
             })
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Access;
+
+    #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "the writer of a test")]
+    async fn a_start_looks_only_at_what_is_in_flight() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, writer) = Store::open(&dir.path().join("klingd.db"), Access::Use).await.unwrap();
+        tokio::spawn(writer.run());
+        assert_eq!(store.on_the_wire().await.unwrap(), []);
+        let explained = sqlx::query(concat!("EXPLAIN QUERY PLAN ", on_the_wire!()));
+        let rows = explained.fetch_all(&store.readers).await.unwrap();
+        let plan: Vec<String> = rows.iter().map(|r| r.get("detail")).collect();
+        assert!(plan.iter().any(|line| line.contains("jobs_in_flight")), "{plan:#?}");
     }
 }

@@ -89,6 +89,68 @@ const RECENT: i64 = 10;
 /// Jobs with a second paid task that are read at once: each takes a person's `--resubmit`, so that there never are many.
 const UNFOLLOWED: i64 = 1000;
 
+/// Numbers are given in the order of time, so that the first queued job is the oldest: no other is looked at.
+macro_rules! oldest_waiting {
+    () => {
+        "SELECT created_at FROM jobs INDEXED BY jobs_open WHERE finished_at IS NULL AND lane = 'submit' ORDER BY id LIMIT 1"
+    };
+}
+
+/// The query of a list.
+fn list(filter: &Filter) -> QueryBuilder<Sqlite> {
+    let mut q: QueryBuilder<Sqlite> = QueryBuilder::new(select_job!("WHERE 1"));
+    if !filter.states.is_empty() {
+        q.push(" AND j.state IN (");
+        let mut words = q.separated(", ");
+        for state in &filter.states {
+            words.push_bind(state.as_str());
+        }
+        q.push(")");
+        // For the index of what has not ended: however many have, they are not looked at.
+        if !filter.states.iter().any(|s| matches!(s, Label::Done | Label::Failed | Label::Cancelled)) {
+            q.push(" AND j.finished_at IS NULL");
+        }
+    } else if !filter.all && filter.batch.is_none() && filter.since.is_none() {
+        plain(&mut q, filter);
+    }
+    if let Some(tag) = &filter.tag {
+        q.push(" AND EXISTS (SELECT 1 FROM json_each(j.tags) WHERE value = ").push_bind(tag).push(")");
+    }
+    if let Some(batch) = &filter.batch {
+        q.push(" AND b.name = ").push_bind(batch);
+    }
+    if let Some(since) = filter.since {
+        q.push(" AND j.created_at >= ").push_bind(since.as_millis());
+    }
+    if let Some(after) = filter.after {
+        q.push(" AND j.id > ").push_bind(after.0);
+    }
+    q.push(if filter.after.is_some() { " ORDER BY j.id" } else { " ORDER BY j.id DESC" });
+    if let Some(limit) = filter.limit {
+        q.push(" LIMIT ").push_bind(limit);
+    }
+    q
+}
+
+/// What a plain list shows, each part by an index of its own: what has not ended, at most as many as are asked for; what
+/// needs a person; and the last few that ended. As one condition it would be asked of each job of the queue.
+fn plain(q: &mut QueryBuilder<Sqlite>, filter: &Filter) {
+    q.push(" AND j.id IN (SELECT id FROM (SELECT id FROM jobs WHERE finished_at IS NULL");
+    if let Some(after) = filter.after {
+        q.push(" AND id > ").push_bind(after.0);
+    }
+    q.push(if filter.after.is_some() { " ORDER BY id" } else { " ORDER BY id DESC" });
+    // A tag is asked of each of them later.
+    if let Some(limit) = filter.limit.filter(|_| filter.tag.is_none()) {
+        q.push(" LIMIT ").push_bind(limit);
+    }
+    q.push(
+        ") UNION ALL SELECT id FROM jobs WHERE needs_person = 1
+         UNION ALL SELECT id FROM (SELECT id FROM jobs WHERE finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT ",
+    );
+    q.push_bind(RECENT).push("))");
+}
+
 impl Store {
     /// One job.
     pub async fn job(&self, id: JobId) -> Result<Job> {
@@ -99,35 +161,7 @@ impl Store {
 
     /// Jobs by a filter, in the order of their numbers.
     pub async fn list(&self, filter: &Filter) -> Result<Vec<Job>> {
-        let mut q: QueryBuilder<Sqlite> = QueryBuilder::new(select_job!("WHERE 1"));
-        if !filter.states.is_empty() {
-            q.push(" AND j.state IN (");
-            let mut words = q.separated(", ");
-            for state in &filter.states {
-                words.push_bind(state.as_str());
-            }
-            q.push(")");
-        } else if !filter.all && filter.batch.is_none() && filter.since.is_none() {
-            q.push(" AND (j.finished_at IS NULL OR j.needs_person = 1 OR j.id IN (SELECT id FROM jobs WHERE finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT ");
-            q.push_bind(RECENT).push("))");
-        }
-        if let Some(tag) = &filter.tag {
-            q.push(" AND EXISTS (SELECT 1 FROM json_each(j.tags) WHERE value = ").push_bind(tag).push(")");
-        }
-        if let Some(batch) = &filter.batch {
-            q.push(" AND b.name = ").push_bind(batch);
-        }
-        if let Some(since) = filter.since {
-            q.push(" AND j.created_at >= ").push_bind(since.as_millis());
-        }
-        if let Some(after) = filter.after {
-            q.push(" AND j.id > ").push_bind(after.0);
-        }
-        q.push(if filter.after.is_some() { " ORDER BY j.id" } else { " ORDER BY j.id DESC" });
-        if let Some(limit) = filter.limit {
-            q.push(" LIMIT ").push_bind(limit);
-        }
-        let rows = q.build().fetch_all(&self.readers).await?;
+        let rows = list(filter).build().fetch_all(&self.readers).await?;
         let mut jobs = rows.iter().map(row::job).collect::<Result<Vec<_>>>()?;
         jobs.sort_by_key(|job| job.id);
         Ok(jobs)
@@ -350,11 +384,9 @@ impl Store {
         row::narrow(&r, "n")
     }
 
-    /// When the oldest queued job was made.
+    /// When the queued job was made that has waited for longest.
     pub async fn oldest_waiting(&self) -> Result<Option<Timestamp>> {
-        let at: Option<i64> = sqlx::query_scalar("SELECT min(created_at) FROM jobs WHERE lane = 'submit'")
-            .fetch_one(&self.readers)
-            .await?;
+        let at: Option<i64> = sqlx::query_scalar(oldest_waiting!()).fetch_optional(&self.readers).await?;
         Ok(at.map(Timestamp::from_millis))
     }
 
@@ -363,5 +395,36 @@ impl Store {
         Ok(sqlx::query_scalar("SELECT value FROM meta WHERE name = 'world'")
             .fetch_optional(&self.readers)
             .await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Access;
+
+    async fn plan(store: &Store, sql: &str) -> Vec<String> {
+        let explained = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
+        let rows = sqlx::query(explained).fetch_all(&store.readers).await.unwrap();
+        rows.iter().map(|r| r.get("detail")).collect()
+    }
+
+    #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "the writer of a test")]
+    async fn what_has_ended_costs_a_plain_list_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, writer) = Store::open(&dir.path().join("klingd.db"), Access::Use).await.unwrap();
+        tokio::spawn(writer.run());
+        assert_eq!(store.list(&Filter::default()).await.unwrap(), []);
+        let limit = Some(200);
+        let page = Filter { limit, after: Some(JobId(0)), ..Filter::default() };
+        let open = Filter { limit, states: vec![Label::Queued, Label::InDoubt], ..Filter::default() };
+        for filter in [Filter { limit, ..Filter::default() }, page, open] {
+            let plan = plan(&store, list(&filter).sql().as_str()).await;
+            let whole = |line: &String| line.starts_with("SCAN j") && !line.contains("INDEX");
+            assert!(!plan.iter().any(whole), "{filter:?}: {plan:#?}");
+        }
+        let plan = plan(&store, oldest_waiting!()).await;
+        assert!(plan.iter().all(|line| line.contains("jobs_open")), "{plan:#?}");
     }
 }
