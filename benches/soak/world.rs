@@ -36,7 +36,7 @@ const FAULTS: &str = "generate:reset-before@*%1,generate:close-after@*%1,generat
     generate:cut-body-after-id@*%1,generate:not-json@*%1,generate:no-credits-field@*%1,generate:already-success@*%1,\
     generate:500@*%1,generate:503@300-301,generate:429=1@900-901,generate:502-html-charged@*%1,generate:slow=300@*%3,\
     status:reset@*%1,status:hang@*%1,status:cut-body@*%1,status:not-json@*%1,status:502-html@*%1,\
-    status:503@*%1,status:429@2000-2001,status:other-task@*%1,status:urls=json-string@*%1,status:lower-case@*%1,status:failed-once@*%1,\
+    status:503@*%1,status:429@2000-2001,status:other-task@*%1,status:urls=json-string@*%1,status:lower-case@*%1,status:failed-once@900,status:failed-once@9000,\
     status:stale-in-progress@*%1,status:no-credits-field@*%1,status:slow=500@*%2,\
     video:cut=3000@*%2,video:reset=3000@*%1,video:stall=2000@*%1,video:chunked-cut=2000@*%1,video:html@*%1,\
     video:empty@*%1,video:not-mp4@*%1,video:503@*%1,video:redirect=2@*%1,video:ignore-range@*%50,\
