@@ -32,8 +32,13 @@ sandbox *options:
 prove cases="20000":
     PROPTEST_CASES={{ cases }} cargo test --locked --lib domain
 
+# Any bytes against one of the targets in fuzz/fuzz_targets for so long (cargo install cargo-fuzz; a nightly toolchain).
+fuzz target minutes="30":
+    mkdir -p fuzz/corpus/{{ target }}
+    cargo +nightly fuzz run {{ target }} fuzz/corpus/{{ target }} fuzz/seeds/{{ target }} -- -max_total_time=$(({{ minutes }} * 60)) -rss_limit_mb=4096 -timeout=20
+
 # The walk through an MP4 and the name template against so many damaged files and odd texts each.
-fuzz cases="2000000":
+prove-files cases="2000000":
     PROPTEST_CASES={{ cases }} cargo test --locked --release --lib -- disk::mp4 disk::name
 
 # Every test that kills the process or its effects, the long ones included.

@@ -65,6 +65,7 @@ fn words(answer: &PollAnswer, meant: u64, body: &str) {
             assert!(has(&["SUCCE", "COMPLETE", "FINISHED", "DONE"]));
             assert!(charged.is_none_or(|charged| charged.get() <= 1_000_000_000));
             // How many of them count is the plan's to say.
+            assert!(urls.len() <= 16, "{} videos of one task", urls.len());
             for (n, url) in urls.iter().enumerate() {
                 let scheme = url.split_once("://").map(|(scheme, _)| scheme.to_lowercase());
                 assert!(matches!(scheme.as_deref(), Some("http" | "https")), "{url:?}");

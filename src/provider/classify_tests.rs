@@ -497,6 +497,17 @@ fn results_in_every_shape_byte_for_byte() {
 }
 
 #[test]
+fn of_links_without_end_the_first_are_taken() {
+    let links: Vec<_> = (0..50_000).map(|n| format!("http://a/{n}")).collect();
+    let PollAnswer::Succeeded { urls, .. } =
+        poll_task(json!({"task_id": "n75abc123kling3", "status": "SUCCESS", "response": links}))
+    else {
+        panic!("it succeeded");
+    };
+    assert_eq!(urls, links[..16]);
+}
+
+#[test]
 fn a_status_answer_that_says_nothing_of_the_task() {
     let unclear = |status: u16, body: &str| {
         assert!(

@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 
 use super::{task_id, text::clean};
-use crate::domain::{Credits, Timestamp, adopt::Echo};
+use crate::domain::{Credits, Timestamp, adopt::Echo, plan::poll::MAX_OUTPUTS};
 
 /// How deep result links may be nested, JSON within strings included. The deepest shape met has four levels.
 const MAX_LINK_DEPTH: u32 = 8;
@@ -205,9 +205,10 @@ pub(super) fn cut_object(body: &str) -> Option<Value> {
     ends.iter().rev().find_map(|(end, closers)| object(&format!("{}{closers}", body.get(..*end)?)))
 }
 
-/// Every link in `value`, in order, each once.
+/// The first [`MAX_OUTPUTS`] links in `value`, in order, each once. An answer has room for a hundred thousand, and each is
+/// held against those before it.
 fn links(value: &Value, depth: u32, found: &mut Vec<String>) {
-    let Some(depth) = depth.checked_sub(1) else { return };
+    let Some(depth) = depth.checked_sub(1).filter(|_| found.len() < MAX_OUTPUTS) else { return };
     match value {
         Value::String(text) if is_link(text) => {
             if !found.contains(text) {

@@ -245,7 +245,7 @@ fn files_are_opened_but_links_are_not_followed() {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        // `just fuzz` asks for more.
+        // `just prove-files` asks for more.
         cases: ProptestConfig::default().cases.max(5000),
         failure_persistence: None,
         ..ProptestConfig::default()

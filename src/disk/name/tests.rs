@@ -124,7 +124,7 @@ fn numbers_go_before_the_extension() {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        // `just fuzz` asks for more.
+        // `just prove-files` asks for more.
         cases: ProptestConfig::default().cases.max(2000),
         failure_persistence: None,
         ..ProptestConfig::default()

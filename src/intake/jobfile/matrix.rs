@@ -222,12 +222,13 @@ fn excludes<'t>(
 /// An exclusion speaks of axes and their values only; anything else would exclude nothing, and be paid for.
 fn refuse_strangers(table: &Table, axes: &[Axis<'_>], path: &str, report: &mut Report<'_>) {
     for Entry { key, key_span, node } in &table.0 {
+        let label = label(node);
         match axes.iter().find(|axis| axis.key == key) {
             None => {
                 let flaw = Flaw::new(Code::UnknownKey, format!("`{}` is no axis of this matrix", shown(key)));
                 report.error(key_span.clone(), join(path, key), flaw);
             }
-            Some(axis) if axis.choices.iter().all(|choice| choice.label != label(node)) => {
+            Some(axis) if axis.choices.iter().all(|choice| choice.label != label) => {
                 let flaw = Flaw::invalid("this value is not in the axis, so nothing would be excluded");
                 report.error(node.span.clone(), join(path, key), flaw.about(key));
             }
