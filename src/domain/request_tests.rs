@@ -48,6 +48,18 @@ fn every_type_has_a_request_the_page_allows_and_reads_back() {
 }
 
 #[test]
+fn a_number_of_many_digits_reads_back_as_it_was_written() {
+    let number = 5.894133275665053e-143_f64;
+    let draft = Draft {
+        extra: Map::from_iter([("seed".to_owned(), json!(number))]),
+        ..complete(JobType::StdTextToVideo)
+    };
+    let request = Request::parse(&draft).unwrap();
+    let again: Request = serde_json::from_slice(&request.to_bytes()).unwrap();
+    assert_eq!(again, request);
+}
+
+#[test]
 fn inputs_that_are_missing_are_named() {
     for job_type in JobType::ALL.into_iter().filter(|t| !t.needs_one_of().is_empty()) {
         let said = problems(&draft(job_type.as_str())).join("\n");
