@@ -25,8 +25,14 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// Adds a statement. Its parameters are `?`, without numbers: those would count from the first statement on.
+    /// Adds a statement. Its parameters are `?`, without numbers: those would count from the first statement on, and one
+    /// that finds no value is NULL without a word.
     pub fn add(&mut self, statement: &'static str) -> &mut Self {
+        let numbered = |text: &str| text.starts_with(|c: char| c.is_ascii_digit());
+        debug_assert!(
+            !statement.split('?').skip(1).any(numbered),
+            "a numbered parameter in a batch: {statement}"
+        );
         self.sql.push_str(statement);
         self.sql.push_str(";\n");
         self.statements += 1;
@@ -110,6 +116,13 @@ mod tests {
             assert_eq!(rows(&mut c).await, [first, (3, Some("no 3".to_owned()), Some(37 + extra))]);
             batch.add("UPDATE t SET c = c + ? WHERE a = ?").bind(100).bind(3);
         }
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "a numbered parameter")]
+    fn a_numbered_parameter_is_noticed() {
+        Batch::default().add("UPDATE t SET c = ?2 WHERE a = ?1");
     }
 
     #[tokio::test]
