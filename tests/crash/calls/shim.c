@@ -3,6 +3,7 @@
  *
  * SHIM_BELOW   the folder                      SHIM_REPORT   the report: a line "NUMBER SORT NAME PATH" a call
  * SHIM_AT      the number                      SHIM_DOES     kill, enospc, eio, short, full, dead, tear or nosync; without it all are only reported
+ * SHIM_MAKES   instead of the number: the first call that makes this path
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -24,7 +25,7 @@ enum sort { WRITE, MAKE, SYNC, OTHER }; /* the first two need room */
 enum verdict { PASS, FAIL, HALF, TEAR, LIE };
 
 static const char *const sorts[] = {"write", "make", "sync", "other"};
-static const char *below, *does = "";
+static const char *below, *makes, *does = "";
 static _Atomic long at;
 static int report = -1;
 static atomic_long calls;
@@ -36,6 +37,7 @@ static atomic_int fired;
 __attribute__((constructor)) static void begin(void) {
     const char *file = getenv("SHIM_REPORT"), *number = getenv("SHIM_AT");
     below = getenv("SHIM_BELOW");
+    makes = getenv("SHIM_MAKES");
     does = getenv("SHIM_DOES") ? getenv("SHIM_DOES") : "";
     at = number && *does ? atol(number) : LONG_MAX;
     if (file)
@@ -59,6 +61,8 @@ static enum verdict act(long n, enum sort sort, const char *name, const char *pa
     if (full && fired && !strcmp(name, "unlink") && strstr(path, "/reserve"))
         at = LONG_MAX;
     if (n < at || (fired && !full && !dead && !lies))
+        return PASS;
+    if (makes && !fired && (sort != MAKE || strcmp(path, makes)))
         return PASS;
     if (full || !strcmp(does, "enospc"))
         error = ENOSPC;
