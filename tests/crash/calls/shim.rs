@@ -62,8 +62,6 @@ impl fmt::Display for Fault {
 /// A call, as the shim reports it.
 #[derive(Debug)]
 pub struct Call {
-    /// `write`, `make`, `sync` or `other`.
-    pub sort: String,
     pub name: String,
     /// Below the data directory.
     pub path: String,
@@ -97,14 +95,14 @@ impl Trace {
         let mut trace = Trace { calls: Vec::new(), struck: None };
         let prefix = format!("{}/", below.display());
         for line in text.lines() {
-            let mut words = line.splitn(4, ' ').skip(1).map(str::to_owned);
+            let mut words = line.splitn(4, ' ').skip(2).map(str::to_owned);
             let mut word = || words.next().unwrap_or_else(|| panic!("a line of the shim's report: {line:?}"));
-            let (sort, name, path) = (word(), word(), word().replace(&prefix, ""));
+            let (name, path) = (word(), word().replace(&prefix, ""));
             match name.as_str() {
                 "FIRED" => {
                     trace.struck = trace.calls.last().map(|call| format!("{} {}", call.name, call.path))
                 }
-                _ => trace.calls.push(Call { sort, name, path }),
+                _ => trace.calls.push(Call { name, path }),
             }
         }
         trace
